@@ -1,0 +1,72 @@
+"""Print the table of ratios; ``--update-readme`` puts it into README.md between its two benchmark marks."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from tdnn_helpers.session import keep_freed_memory
+
+from . import loader, loops, settings, workers
+from .measure import FULL, QUICK, Row
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+START, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+EXPLANATION = """\
+Small CNN (width 16) on Fashion-MNIST, batches of 128, {threads} CPU thread{s}, {cpu}, torch {torch}.
+Each ratio compares two arms that ran side by side: the median over rounds, with the lowest and the highest.
+`fit` pays here for shuffling, scaling, metrics, the divergence check and one validation image per 60 of training;
+the bare loop is forward, backward, step on float images that lie ready."""
+HEAD = "| what | against | images a second | ratio of speeds |\n|---|---|---:|---:|"
+
+
+def processor() -> str:
+    """The name of the CPU where Linux tells it, else its architecture."""
+    cpu = Path("/proc/cpuinfo")
+    name = re.search(r"^model name\s*:\s*(.+)$", cpu.read_text(), re.MULTILINE) if cpu.exists() else None
+    return name[1] if name else platform.machine()
+
+
+def table(rows: list[Row]) -> str:
+    threads = torch.get_num_threads()
+    about = dict(threads=threads, s="s" * (threads != 1), cpu=processor(), torch=torch.__version__)
+    return "\n".join([EXPLANATION.format(**about), "", HEAD, *map(str, rows)])
+
+
+def with_table(readme: str, text: str) -> str:
+    """The README with this text between the two marks; ValueError if the marks are not there."""
+    before, start, rest = readme.partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        raise ValueError(f"README.md has no place for the table: put {START} and {END} where it belongs.")
+    return f"{before}{START}\n{text}\n{END}{after}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a look, not a measurement")
+    parser.add_argument("--update-readme", action="store_true", help="write the table into README.md")
+    arguments = parser.parse_args()
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    keep_freed_memory()
+    rows: list[Row] = []
+    for subject in (loops, loader, settings, workers):
+        name = subject.__name__.rpartition(".")[2]
+        start = time.perf_counter()
+        rows += subject.rows(QUICK if arguments.quick else FULL)
+        print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+    text = table(rows)
+    print(text)
+    if arguments.update_readme:
+        README.write_text(with_table(README.read_text(encoding="utf-8"), text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

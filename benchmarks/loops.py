@@ -1,0 +1,72 @@
+"""``fit`` against the barest loop: the price of metrics, a progress bar, validation and a divergence check."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from tdnn_helpers.augment import Augment, chain, flip, shift
+from tdnn_helpers.data import Split, load
+from tdnn_helpers.models import small_cnn
+from tdnn_helpers.train import fit, sgd
+
+from .measure import Row, Size, images_per_second, interleaved
+
+AUGMENT = chain(shift(2), flip)
+VAL_SHARE = 60  # one validation image for each 60 of training, as 1,000 after an epoch of 60,000
+
+
+def training_images(size: Size) -> Split:
+    return load("fashion-mnist")[: size.images]
+
+
+def network(split: Split) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return small_cnn(split, width=16)
+
+
+def bare_loop(
+    images: torch.Tensor,
+    targets: torch.Tensor,
+    model: torch.nn.Module,
+    batch: int,
+    augment: Augment | None = None,
+    precision: torch.dtype | None = None,
+) -> None:
+    """Forward, backward, step: images lie ready as float32, in order, and nothing is recorded."""
+    optimizer = sgd()(model.parameters())
+    generator = torch.Generator().manual_seed(0)
+    for x, y in zip(images.split(batch), targets.split(batch), strict=True):
+        if augment is not None:
+            x = augment(x, generator)
+        with torch.autocast("cpu", precision, enabled=precision is not None):
+            loss = F.cross_entropy(model(x), y)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+
+def rows(size: Size) -> list[Row]:
+    train = training_images(size)
+    val = load("fashion-mnist", "test")[: size.images // VAL_SHARE]
+    ready = train.images.float().div(255), train.targets
+
+    def bare(augment=None):
+        return images_per_second(lambda: bare_loop(*ready, network(train), size.batch, augment), size.images)
+
+    def full(augment=None):
+        options = dict(val=val, steps=size.steps, batch_size=size.batch, augment=augment, device="cpu")
+        return images_per_second(lambda: fit(network(train), train, **options), size.images)
+
+    arms = {"bare": bare(), "fit": full(), "bare, augmented": bare(AUGMENT), "fit, augmented": full(AUGMENT)}
+    speeds = interleaved(arms, size.rounds)
+    return [
+        Row("bare loop, shift and flip", "bare loop", speeds["bare, augmented"], speeds["bare"]),
+        Row("`fit` with metrics, bar, validation", "bare loop", speeds["fit"], speeds["bare"]),
+        Row(
+            "`fit`, the same with shift and flip",
+            "bare loop, shift and flip",
+            speeds["fit, augmented"],
+            speeds["bare, augmented"],
+        ),
+    ]

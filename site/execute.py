@@ -1,0 +1,113 @@
+"""Runs the lessons and writes the executed notebooks to a folder: `python site/execute.py FOLDER [LESSON ...]`.
+
+The sources in notebooks/ stay untouched unless FOLDER is notebooks/ itself; there a failing lesson is not written.
+The verdicts that the lessons record go to FOLDER/verdicts. The exit code is 1 if a lesson failed.
+"""
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from clean import clean
+from lessons import NOTEBOOKS
+from setup_cell import ROOT
+
+
+class Progress:
+    """Says which cell runs: one line rewritten in a terminal, a line at most every 15 seconds in a log."""
+
+    def __init__(self, name: str, cells: int) -> None:
+        self.name, self.cells = name, cells
+        self.start = self.said = time.monotonic()
+        self.live = sys.stdout.isatty()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the lesson started."""
+        return time.monotonic() - self.start
+
+    def cell(self, cell: nbformat.NotebookNode, cell_index: int) -> None:
+        """nbclient's hook: this cell starts now."""
+        if self.live or time.monotonic() - self.said > 15:
+            self.said = time.monotonic()
+            self.say(f"cell {cell_index + 1}/{self.cells} {self.seconds:.0f} s", end="\r" if self.live else "\n")
+
+    def say(self, text: str, end: str = "\n") -> None:
+        """Prints a line about this lesson over the one before."""
+        print(f"{self.name} {text}".ljust(60 if self.live else 0), end=end, flush=True)
+
+
+def machine() -> dict:
+    """Where the lessons ran: {"device": "cpu", "mps" or the GPU's name, "cpus": cores, "budget": TDNN_BUDGET}."""
+    import torch
+
+    from tdnn_helpers.session import budget, pick_device
+
+    kind = pick_device().type
+    name = torch.cuda.get_device_name() if kind == "cuda" else kind
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"device": name, "cpus": cpus, "budget": budget()}
+
+
+def run(path: Path) -> tuple[nbformat.NotebookNode, float, str]:
+    """Executes one notebook in its own folder. Returns the clean notebook, its seconds, and the error ("" if none)."""
+    notebook = nbformat.read(path, as_version=4)
+    progress = Progress(path.stem, len(notebook.cells))
+    client = NotebookClient(
+        notebook,
+        timeout=None,
+        startup_timeout=180,
+        kernel_name="python3",
+        record_timing=False,
+        extra_arguments=["--log-level=ERROR"],  # not the kernel's remark on how it talks to us
+        resources={"metadata": {"path": str(path.parent)}},
+        on_cell_start=progress.cell,
+    )
+    error = ""
+    # A RuntimeError is a kernel that died or did not start.
+    try:
+        client.execute()
+    except (CellExecutionError, RuntimeError) as failure:
+        error = str(failure)
+    progress.say(f"{'FAILED after' if error else 'done in'} {progress.seconds:.0f} s")
+    return clean(notebook), progress.seconds, error
+
+
+def main(folder: Path, names: list[str]) -> int:
+    """Runs the lessons of these names, or all; goes on after a failing one, and returns the number of failures.
+
+    Raises FileNotFoundError for a name that no notebook has.
+    """
+    paths = [NOTEBOOKS / f"{name}.ipynb" for name in names] or sorted(NOTEBOOKS.glob("*.ipynb"))
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"There is no lesson {path.stem}: {path} does not exist.")
+    os.environ["TDNN_STATIC"] = "1"
+    runs = Path(os.environ.setdefault("TDNN_RUNS", str(ROOT / "build" / "runs")))
+    where = machine()
+    (folder / "verdicts").mkdir(parents=True, exist_ok=True)
+    failures = {}
+    for path in paths:
+        notebook, seconds, error = run(path)
+        if error:
+            failures[path.stem] = error
+            if folder == NOTEBOOKS:
+                continue
+        notebook.metadata["tdnn"] = {"seconds": round(seconds), **where}
+        nbformat.write(notebook, folder / path.name)
+        record = runs / "verdicts" / f"{path.stem}.json"
+        if record.exists():
+            shutil.copy(record, folder / "verdicts")
+    for name, error in failures.items():
+        print(f"\n{name} failed:\n{error}", file=sys.stderr)
+    return len(failures)
+
+
+if __name__ == "__main__":
+    sys.exit(bool(main(Path(sys.argv[1]).resolve(), sys.argv[2:])))

@@ -1,0 +1,63 @@
+"""What the site and the README say about a lesson, read from its notebook and from its verdicts."""
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+
+from setup_cell import ROOT
+
+NOTEBOOKS = ROOT / "notebooks"
+VERDICTS = ("holds", "refuted", "not shown", "settled by reading")  # a verdict's first words; the rest says how
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One notebook. `measured` is {"seconds", "device", "cpus", "budget"} of its last run, or empty."""
+
+    path: Path
+    title: str
+    description: str
+    measured: dict
+    verdicts: Counter
+
+    @property
+    def name(self) -> str:
+        """The title without its number, for a list that counts by itself."""
+        return re.sub(r"^\d+\s*[·.:–]\s*", "", self.title)
+
+    @property
+    def cost(self) -> str:
+        """Measured time and machine in words, such as "3.5 min on 2 CPU cores"."""
+        if not self.measured:
+            return "not measured yet"
+        minutes, cpus = self.measured["seconds"] / 60, self.measured["cpus"]
+        time = f"{minutes:.1f} min" if minutes >= 1 else f"{self.measured['seconds']:.0f} s"
+        machine = self.measured["device"]
+        return f"{time} on " + (f"{cpus} CPU core{'s' if cpus > 1 else ''}" if machine == "cpu" else machine)
+
+
+def read_lesson(path: Path) -> Lesson:
+    """Reads a notebook, and the verdicts/<name>.json in the folder beside it if there is one."""
+    notebook = nbformat.read(path, as_version=4)
+    text = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    title = re.search(r"^# +(.+)$", text, re.MULTILINE)
+    # The description is the first paragraph of plain prose: no heading, badge, picture, table, list or HTML.
+    prose = [part for part in re.split(r"\n\s*\n", text) if re.match(r"[\w\"“_$`(]|\*\S", part)]
+    record = path.parent / "verdicts" / f"{path.stem}.json"
+    verdicts = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    return Lesson(
+        path=path,
+        title=title[1].strip() if title else path.stem,
+        description=" ".join(prose[0].split()) if prose else "",
+        measured=dict(notebook.metadata.get("tdnn", {})),
+        verdicts=Counter(kind for row in verdicts.values() for kind in VERDICTS if row["verdict"].startswith(kind)),
+    )
+
+
+def lessons(folder: Path = NOTEBOOKS) -> list[Lesson]:
+    """The lessons of a folder, in the order of their file names."""
+    return [read_lesson(path) for path in sorted(Path(folder).glob("*.ipynb"))]

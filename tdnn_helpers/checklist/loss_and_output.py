@@ -1,0 +1,230 @@
+"""Point 4: do output and loss fit together, is the loss at the start what it should be, can the network learn?"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..train import Batch, predict
+from .case import Case, percent
+from .report import FINE, LOOK, NOT_CHECKED, WRONG, Note
+
+LOGITS = "Give the loss plain logits: end the network in a linear layer; F.cross_entropy applies log-softmax itself."
+
+
+def loss_and_output(case: Case) -> Iterator[Note]:
+    """Point 4: the outputs as they are, the loss and its gradient, the loss at the start, and one batch learned."""
+    broken = [name for name, p in case.model.named_parameters() if not torch.isfinite(p).all()]
+    if broken:
+        yield Note(
+            WRONG,
+            f"{len(broken)} parameter tensors hold NaN or infinite numbers (the first is {broken[0]}).",
+            "Training diverged: lower the learning rate, look at the scale of the inputs (point 2), and start afresh.",
+        )
+        return
+    if case.failure:
+        yield Note(WRONG, f"{case.failure[0].upper()}{case.failure[1:]}.", "Return one tensor of N×K finite logits.")
+        return
+    yield from _outputs(case)
+    usable = False
+    for note in _gradients(case):
+        usable = usable or note.status == FINE
+        yield note
+    if usable:
+        yield from _start(case)
+
+
+def _outputs(case: Case) -> Iterator[Note]:
+    outputs, classes = case.outputs, case.classes
+    width = outputs.shape[1]
+    if width != classes and not (width == 1 and classes == 2):
+        yield Note(
+            WRONG if width < classes else LOOK,
+            f"The model has {width} output{'s' if width > 1 else ''}, but there are {classes} classes.",
+            f"End in nn.Linear(…, {classes}): one logit per class.",
+        )
+        if width < classes:
+            return
+    both = torch.cat([outputs, _with_last_layer_turned(case)])
+    if bool((both >= 0).all() and (both <= 1).all()):
+        softmax = width > 1 and bool((outputs.sum(1) - 1).abs().max() < 1e-3)
+        evidence = "All outputs lie in [0, 1]" + (
+            " and each row adds up to 1: a softmax inside the model" if softmax else ": a sigmoid inside the model"
+        )
+        best = _loss_of_the_truth(case, width, scale=1)
+        if best is not None and best < 0.1:
+            yield Note(FINE, f"{evidence}, and the loss expects that.")
+        else:
+            floor = "" if best is None else f", and even a perfect answer then has a loss of {best:.2f}"
+            yield Note(WRONG, f"{evidence}{floor}.", LOGITS)
+    elif bool((both >= 0).all()):
+        yield Note(WRONG, "No output can be negative: a ReLU after the last layer?", LOGITS)
+    else:
+        yield Note(FINE, f"{width} output{'s' if width > 1 else ''} from {outputs.min():.2g} to {outputs.max():.2g}.")
+        best = [_loss_of_the_truth(case, width, scale) for scale in (1, 4, 16, 64)]
+        floor = math.log(math.e + width - 1) - 1  # cross-entropy of the logits 1, 0, …, 0
+        if width > 1 and None not in best and abs(min(best) - floor) < 0.01:
+            yield Note(
+                WRONG, f"Even a perfect answer has a loss of {min(best):.2f}: a softmax inside the loss?", LOGITS
+            )
+
+
+def _gradients(case: Case) -> Iterator[Note]:
+    """One backward pass of a copy, in training mode."""
+    model, batch = copy.deepcopy(case.model).train(), case.batch(64)
+    model.zero_grad(set_to_none=True)
+    try:
+        loss, _ = case.objective(model, batch)
+    except Exception as error:
+        one_output = case.outputs.shape[1] == 1
+        yield Note(
+            WRONG,
+            f"The loss cannot be computed ({type(error).__name__}: {str(error).splitlines()[0]}).",
+            "One output needs F.binary_cross_entropy_with_logits and float targets; for F.cross_entropy give the model "
+            f"{case.classes} outputs."
+            if one_output
+            else f"Cross-entropy needs N×{case.classes} logits and int64 labels.",
+        )
+        return
+    if loss.ndim or not torch.isfinite(loss):
+        yield Note(WRONG, f"The loss of a batch is {loss.detach().tolist()}.", "A loss is one finite number: the mean.")
+        return
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not loss.requires_grad or not trainable:
+        yield Note(
+            WRONG,
+            "The loss has no gradient with respect to any parameter.",
+            "Use a loss with a gradient (accuracy has none), unfreeze a layer, and look for detach, .data and no_grad.",
+        )
+        return
+    loss.backward()
+    if case.outputs.shape[1] == 1 and float(loss.detach()) == 0:
+        yield Note(
+            WRONG,
+            "The loss of a single output is exactly 0: a softmax over one number is always 1.",
+            "Use F.binary_cross_entropy_with_logits with float targets, or two outputs.",
+        )
+        return
+    cut = [name for name, p in trainable.items() if p.grad is None]
+    silent = [n for n, p in trainable.items() if p.grad is not None and p.ndim > 1 and not p.grad.any()]
+    bad = [n for n, p in trainable.items() if p.grad is not None and not torch.isfinite(p.grad).all()]
+    for names, what, advice in (
+        (cut, "get no gradient", "Look for detach, .data, no_grad or argmax after these layers; remove unused ones."),
+        (silent, "get a gradient of exactly 0", "Dead ReLU units, a saturated output, or a later layer full of zeros."),
+        (bad, "get a gradient that is NaN or infinite", "Look for a logarithm, root or division at 0 in the model."),
+    ):
+        if names:
+            share = sum(trainable[n].numel() for n in names) / sum(p.numel() for p in trainable.values())
+            yield Note(
+                WRONG if share >= 0.01 else LOOK,
+                f"{len(names)} of {len(trainable)} trainable tensors ({percent(share, 1)} of the weights) {what}: "
+                f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''}.",
+                advice,
+            )
+    if not cut + silent + bad:
+        yield Note(FINE, f"The gradient reaches all {len(trainable)} trainable tensors.")
+
+
+def _start(case: Case) -> Iterator[Note]:
+    """A copy initialised anew: its loss before the first step, and whether it can learn one small batch by heart."""
+    if case.fresh is None:
+        yield Note(NOT_CHECKED, "The loss at the start: no layer of the model can be initialised anew.")
+        return
+    model, batch = copy.deepcopy(case.fresh).train(), case.batch(min(512, case.batch_size))
+    width = case.outputs.shape[1]
+    with torch.no_grad():
+        start = float(case.objective(model, batch)[0])
+    know_nothing = _loss_of(case, torch.zeros(len(batch.images), width), batch)
+    if know_nothing is not None and know_nothing > 0:
+        priors = [know_nothing]
+        if width == case.classes:
+            shares = case.prior.clamp_min(1e-6).log().expand(len(batch.images), -1)
+            priors.append(_loss_of(case, shares, batch))
+        evidence = f"Loss of a new copy before training: {start:.3g}; equal outputs would give {know_nothing:.3g}."
+        if start > 3 * know_nothing:
+            yield Note(
+                WRONG,
+                evidence,
+                "The outputs are far too large at the start: scale the inputs (point 2) or the initial weights.",
+            )
+        elif start < 0.8 * min(priors):
+            yield Note(
+                WRONG,
+                f"{evidence} Lower without training means a leak or a fault in the loss.",
+                "Does the input carry the label? Is the loss a mean over images, with the right sign?",
+            )
+        else:
+            yield Note(LOOK if start > 1.5 * know_nothing + 0.3 else FINE, evidence)
+    yield from _one_batch(case)
+
+
+def _one_batch(case: Case, *, steps: int = 100, seconds: float = 6.0) -> Iterator[Note]:
+    model, batch = copy.deepcopy(case.fresh).train(), case.batch(32)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=3e-3)
+    losses, clock = [], time.perf_counter()
+    for _ in range(steps):
+        loss, _ = case.objective(model, batch)
+        losses.append(float(loss.detach()))
+        if not math.isfinite(losses[-1]) or min(losses) < 0.25 * losses[0] or time.perf_counter() - clock > seconds:
+            break
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+    first, best = losses[0], min(losses)
+    evidence = (
+        f"{len(losses)} steps on {len(batch.images)} images bring the loss of that copy from {first:.3g} to {best:.3g}."
+    )
+    advice = "A network that cannot learn 32 images by heart has a fault: look at output, loss, labels, learning rate."
+    if len(losses) < 20 and best > 0.9 * first:
+        yield Note(NOT_CHECKED, f"One batch could not be learned in {seconds:.0f} seconds: only {len(losses)} steps.")
+    elif not best <= 0.9 * first:
+        yield Note(WRONG, evidence, advice)
+    else:
+        yield Note(FINE if best <= 0.6 * first else LOOK, evidence, "" if best <= 0.6 * first else advice)
+
+
+# ---- what the objective says of given outputs ----------------------------------------------------------------------
+
+
+class _Says(nn.Module):
+    """A model that answers what it was told."""
+
+    def __init__(self, outputs: torch.Tensor):
+        super().__init__()
+        self.outputs = outputs
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.outputs
+
+
+@torch.no_grad()
+def _loss_of(case: Case, outputs: torch.Tensor, batch: Batch) -> float | None:
+    """The loss of these outputs, or None if the objective wants more from a model than its outputs."""
+    try:
+        return float(case.objective(_Says(outputs.to(case.device)), batch)[0])
+    except Exception:
+        return None
+
+
+def _loss_of_the_truth(case: Case, width: int, scale: float) -> float | None:
+    """The loss of the true answer: ``scale`` for the right class and 0 for all others."""
+    batch = case.batch(64)
+    truth = F.one_hot(batch.targets, width) if width > 1 else batch.targets[:, None]
+    return _loss_of(case, scale * truth.float(), batch)
+
+
+@torch.no_grad()
+def _with_last_layer_turned(case: Case) -> torch.Tensor:
+    """Outputs of a copy whose last layer has the opposite sign: what is still positive was squashed afterwards."""
+    model = copy.deepcopy(case.model)
+    layers = [module for module in model.modules() if getattr(getattr(module, "weight", None), "ndim", 0) >= 2]
+    if layers:
+        for p in layers[-1].parameters(recurse=False):
+            p.neg_()
+    return predict(model, case.val_sample[:256], batch_size=case.batch_size, device=case.device)

@@ -1,0 +1,342 @@
+"""Images in memory: one :class:`Split` type for every data set, and edits that return a new one.
+
+A split holds all its images as one uint8 tensor. Every data set of the course fits in memory that way, and a batch is
+then a slice: no worker processes, no image file opened twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .files import read_emoji, read_idx_gz, verified
+from .session import data_dir, nearest
+
+NAMES = ("fashion-mnist", "emoji", "digits", "cifar10", "stl10")
+FASHION_CLASSES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A frozen set of labelled images.
+
+    Attributes:
+        images: uint8, N×C×H×W, 0 to 255.
+        targets: int64, N, class indices; or float32, N or N×K, for regression (``classes`` is then empty).
+        classes: the class names; class i is named ``classes[i]``.
+        extra: further columns, each a tensor of length N. Images with the same value in ``extra["group"]`` (the
+            versions of one emoji, the slides of one patient) are never parted by :meth:`split` and :meth:`folds`.
+        name: what to call it in figures and messages.
+
+    Raises:
+        TypeError: images that are not uint8, or targets that are neither int64 nor float32.
+        ValueError: other shapes, lengths that differ, or labels out of range.
+    """
+
+    images: torch.Tensor
+    targets: torch.Tensor
+    classes: tuple[str, ...] = ()
+    extra: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    name: str = ""
+
+    def __post_init__(self):
+        object.__setattr__(self, "classes", tuple(self.classes))
+        object.__setattr__(self, "extra", MappingProxyType(dict(self.extra)))
+        images, targets = self.images, self.targets
+        if images.dtype != torch.uint8:
+            raise TypeError(
+                f"images must be uint8 from 0 to 255, but these are {images.dtype}"
+                + (f" from {images.min():.3g} to {images.max():.3g}" if images.numel() else "")
+                + ": convert them with (images * 255).round().to(torch.uint8) if they lie in [0, 1]."
+            )
+        if images.ndim != 4:
+            raise ValueError(f"images must be N×C×H×W, but their shape is {tuple(images.shape)}.")
+        for what, column in {"targets": targets, **self.extra}.items():
+            if len(column) != len(images):
+                raise ValueError(f"there are {len(images)} images but {len(column)} {what}.")
+        if targets.dtype == torch.int64 and len(targets):
+            low, high = int(targets.min()), int(targets.max())
+            if low < 0 or high >= len(self.classes):
+                raise ValueError(
+                    f"labels must lie between 0 and {len(self.classes) - 1} ({len(self.classes)} classes), "
+                    f"but they go from {low} to {high}."
+                )
+        elif targets.dtype not in (torch.int64, torch.float32):
+            raise TypeError(f"targets must be int64 class indices or float32 values, but they are {targets.dtype}.")
+
+    def __reduce__(self):  # a mapping proxy cannot be pickled, and runs travel to other processes
+        return Split, (self.images, self.targets, self.classes, dict(self.extra), self.name)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        n, c, h, w = self.images.shape
+        what = f"{len(self.classes)} classes" if self.classes else "regression"
+        return f"Split({self.name or 'unnamed'}: {n:,} images, {c}×{h}×{w}, {what})"
+
+    def __getitem__(self, indices) -> Split:
+        """The images at these indices (a slice, a list, an index tensor or a boolean mask), as a new split."""
+        if not isinstance(indices, slice):
+            indices = torch.as_tensor(indices)
+            if not indices.numel():  # torch makes an empty list a float tensor
+                indices = indices.long()
+        extra = {key: column[indices] for key, column in self.extra.items()}
+        return replace(self, images=self.images[indices], targets=self.targets[indices], extra=extra)
+
+    def counts(self) -> dict[str, int]:
+        """How many images each class has, in the order of ``classes``. ValueError if the targets are not classes."""
+        if not self.classes:
+            raise ValueError("this split has no classes: its targets are values.")
+        counts = torch.bincount(self.targets, minlength=len(self.classes)).tolist()
+        return dict(zip(self.classes, counts, strict=True))
+
+    # ---- choosing images ---------------------------------------------------------------------------------------
+
+    def take(self, n: int, *, seed: int) -> Split:
+        """``n`` images drawn at random, with the class proportions of the whole (to the nearest image)."""
+        if not 0 < n <= len(self):
+            raise ValueError(f"cannot take {n} images from {len(self)}.")
+        order = self._stratified_order(seed)
+        return self[order[:n].sort().values]
+
+    def per_class(self, n: int, *, seed: int) -> Split:
+        """``n`` images of every class, drawn at random. ValueError names the class that has fewer."""
+        for name, count in self.counts().items():
+            if count < n:
+                raise ValueError(f'class "{name}" has only {count} images, but {n} of each class were asked for.')
+        shuffled = _permutation(len(self), seed)
+        chosen = [shuffled[self.targets[shuffled] == c][:n] for c in range(len(self.classes))]
+        return self[torch.cat(chosen).sort().values]
+
+    def split(self, *fractions: float, seed: int) -> tuple[Split, ...]:
+        """Disjoint random parts with these fractions; what they leave of 1 becomes a last part.
+
+        Stratified by class. Where ``extra["group"]`` exists, whole groups are dealt out, so that no group straddles
+        two parts (the fractions then hold as nearly as the groups allow).
+
+        Raises:
+            ValueError: fractions outside (0, 1] or with a sum above 1; a class too small to be in every part.
+        """
+        total = sum(fractions)
+        if not fractions or min(fractions) <= 0 or total > 1 + 1e-9:
+            raise ValueError(f"fractions must be above 0 and add up to at most 1, but they are {fractions}.")
+        shares = [*fractions, 1 - total] if total < 1 - 1e-9 else list(fractions)
+        part = np.searchsorted(np.cumsum(shares[:-1]), self._places(seed), side="right")
+        return tuple(self[torch.from_numpy(part == i)] for i in self._checked(part, len(shares)))
+
+    def folds(self, k: int, *, seed: int) -> list[tuple[Split, Split]]:
+        """``k`` pairs (training, validation) of k-fold cross-validation; stratified, and groups stay together."""
+        if k < 2:
+            raise ValueError(f"cross-validation needs at least 2 folds, not {k}.")
+        fold = np.minimum((self._places(seed) * k).astype(int), k - 1)
+        return [(self[torch.from_numpy(fold != i)], self[torch.from_numpy(fold == i)]) for i in self._checked(fold, k)]
+
+    def _unit(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What is dealt out as a whole: (unit of each image, size of each unit, class of each unit)."""
+        groups = self.extra.get("group", torch.arange(len(self)))
+        _, first, unit, size = np.unique(groups.numpy(), return_index=True, return_inverse=True, return_counts=True)
+        stratum = self.targets.numpy()[first] if self.classes else np.zeros(len(first), dtype=int)
+        return unit, size, stratum
+
+    def _places(self, seed: int) -> np.ndarray:
+        """A place in [0, 1) for each image: random within its class, the same for all images of a group."""
+        unit, size, stratum = self._unit()
+        place = np.empty(len(size))
+        shuffled = _permutation(len(size), seed).numpy()
+        for c in np.unique(stratum):
+            members = shuffled[stratum[shuffled] == c]
+            end = np.cumsum(size[members])
+            place[members] = (end - size[members] / 2) / end[-1]
+        return place[unit]
+
+    def _stratified_order(self, seed: int) -> torch.Tensor:
+        """A random order of the images in which every prefix has the class proportions of the whole."""
+        if not self.classes:
+            return _permutation(len(self), seed)
+        place = replace(self, extra={})._places(seed)
+        return torch.from_numpy(np.argsort(place, kind="stable"))
+
+    def _checked(self, part: np.ndarray, parts: int) -> range:
+        """``range(parts)``, if every class is in every part; ``part`` says which part each image is in."""
+        unit, _, _ = self._unit()
+        kind = "groups" if "group" in self.extra else "images"
+        for c in range(max(len(self.classes), 1)):
+            members = self.targets.numpy() == c if self.classes else np.ones(len(self), dtype=bool)
+            if len(np.unique(part[members])) < parts:
+                name = f'class "{self.classes[c]}"' if self.classes else "the split"
+                count = len(np.unique(unit[members]))
+                raise ValueError(f"{name} has {count} {kind}, too few for {parts} such parts: each part needs one.")
+        return range(parts)
+
+    # ---- edits -------------------------------------------------------------------------------------------------
+
+    def with_targets(self, targets: torch.Tensor, classes: Sequence[str] = ()) -> Split:
+        """The same images with other targets: class indices with ``classes``, or float32 values without."""
+        return replace(self, targets=targets, classes=tuple(classes))
+
+    def with_extra(self, **columns: torch.Tensor) -> Split:
+        """The same images with further per-image columns, each a tensor of length N."""
+        return replace(self, extra={**self.extra, **columns})
+
+    def with_label_noise(self, rate: float, *, seed: int) -> Split:
+        """Exactly ``round(rate · N)`` labels changed, each to another class drawn uniformly (symmetric noise).
+
+        ``extra["flipped"]`` (bool) says which. ValueError if ``rate`` is outside [0, 1] or there is one class only.
+        """
+        if not 0 <= rate <= 1:
+            raise ValueError(f"rate is a fraction from 0 to 1, not {rate}.")
+        classes = len(self.classes)
+        if classes < 2:
+            raise ValueError("label noise needs at least two classes.")
+        generator = torch.Generator().manual_seed(seed)
+        chosen = torch.randperm(len(self), generator=generator)[: round(rate * len(self))]
+        step = torch.randint(1, classes, (len(chosen),), generator=generator)
+        targets = self.targets.clone()
+        targets[chosen] = (targets[chosen] + step) % classes
+        flipped = torch.zeros(len(self), dtype=torch.bool)
+        flipped[chosen] = True
+        return replace(self, targets=targets, extra={**self.extra, "flipped": flipped})
+
+    def resize(self, pixels: int) -> Split:
+        """Every image resized to ``pixels``×``pixels`` (area average when it shrinks, bilinear when it grows)."""
+        if pixels < 1:
+            raise ValueError(f"an image needs at least 1 pixel a side, not {pixels}.")
+        how = {"mode": "area"} if pixels < self.images.shape[-1] else {"mode": "bilinear", "align_corners": False}
+        parts = [F.interpolate(part.float(), size=(pixels, pixels), **how) for part in self.images.split(1024)]
+        return replace(self, images=torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in parts]))
+
+
+def _permutation(n: int, seed: int) -> torch.Tensor:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+
+
+# ---- reading -----------------------------------------------------------------------------------------------------
+
+
+def load(source: str | Path, part: str = "train", *, design: str = "noto", size: int | None = None) -> Split:
+    """A data set by name, or a folder of images.
+
+    Args:
+        source: ``"fashion-mnist"`` (28 px grey, in this repository), ``"emoji"`` (64 px colour, in this repository),
+            ``"digits"`` (8 px grey, from scikit-learn), ``"cifar10"`` and ``"stl10"`` (torchvision downloads them), or
+            the path of a folder that holds one folder of images per class.
+        part: ``"train"`` or ``"test"``, for the sets that come with both. The others are one pool: split it yourself.
+        design: for ``"emoji"``: ``"noto"``, ``"twemoji"``, ``"fluent-flat"`` or ``"fluent-3d"``.
+        size: pixels a side. Needed for a folder with images of different sizes (each is resized, then centre-cropped).
+
+    Raises:
+        ValueError: an unknown name, part or design; a folder that is not there; a damaged file; an unreadable image; an
+            empty class.
+        FileNotFoundError: a data file of the course that is not there.
+    """
+    if part not in ("train", "test"):
+        raise ValueError(f'part is "train" or "test", not "{part}".')
+    if Path(source).is_dir() and str(source) not in NAMES:
+        return _load_folder(Path(source), size)
+    readers = {
+        "fashion-mnist": lambda: _load_fashion_mnist(part),
+        "emoji": lambda: _load_emoji(design),
+        "digits": _load_digits,
+        "cifar10": lambda: _load_torchvision("CIFAR10", part, megabytes=170),
+        "stl10": lambda: _load_torchvision("STL10", part, megabytes=2640),
+    }
+    if source not in readers:
+        raise ValueError(
+            f'there is no data set or folder "{source}".{nearest(str(source), NAMES)} '
+            f"Data sets: {', '.join(NAMES)}; or give the path of a folder with one folder of images per class."
+        )
+    split = readers[source]()
+    return split if size is None or size == split.images.shape[-1] else split.resize(size)
+
+
+def _load_fashion_mnist(part: str) -> Split:
+    prefix = {"train": "train", "test": "t10k"}[part]
+    folder = "FashionMNIST/raw"
+    images = read_idx_gz(verified(f"{folder}/{prefix}-images-idx3-ubyte.gz"))
+    labels = read_idx_gz(verified(f"{folder}/{prefix}-labels-idx1-ubyte.gz"))
+    return Split(
+        torch.from_numpy(images)[:, None],
+        torch.from_numpy(labels).long(),
+        FASHION_CLASSES,
+        name=f"Fashion-MNIST {part}",
+    )
+
+
+def _load_emoji(design: str) -> Split:
+    pixels, rows = read_emoji(design)
+    alpha = pixels[..., 3:].astype(np.float32) / 255
+    on_white = pixels[..., :3] * alpha + 255 * (1 - alpha)
+    classes = sorted({row["class"] for row in rows})
+    families = sorted({row["family"] for row in rows})
+    return Split(
+        torch.from_numpy(on_white.round().astype(np.uint8)).permute(0, 3, 1, 2).contiguous(),
+        torch.tensor([classes.index(row["class"]) for row in rows]),
+        classes,
+        extra={"group": torch.tensor([families.index(row["family"]) for row in rows])},
+        name=f"emoji ({design})",
+    )
+
+
+def _load_digits() -> Split:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = torch.from_numpy(digits.images * (255 / 16)).round().to(torch.uint8)
+    return Split(images[:, None], torch.from_numpy(digits.target).long(), tuple("0123456789"), name="digits")
+
+
+def _load_torchvision(name: str, part: str, megabytes: int) -> Split:
+    import torchvision
+
+    print(f"{name}: torchvision reads it, or downloads {megabytes} MB first; that host can take an hour.")
+    which = {"train": part == "train"} if name == "CIFAR10" else {"split": part}
+    dataset = getattr(torchvision.datasets, name)(root=str(data_dir()), download=True, **which)
+    images = np.asarray(dataset.data)
+    if name == "CIFAR10":  # N×H×W×C
+        images = images.transpose(0, 3, 1, 2)
+    labels = dataset.targets if name == "CIFAR10" else dataset.labels
+    return Split(
+        torch.from_numpy(np.ascontiguousarray(images)),
+        torch.as_tensor(labels).long(),
+        tuple(dataset.classes),
+        name=f"{name} {part}",
+    )
+
+
+def _load_folder(folder: Path, size: int | None) -> Split:
+    from PIL import Image, ImageOps
+
+    classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not classes:
+        raise ValueError(f'"{folder}" must hold one folder of images per class, but it holds no folder.')
+    images, targets = [], []
+    for index, name in enumerate(classes):
+        found = (folder / name).rglob("[!.]*")  # archives made on a Mac hold a hidden "._cat.png" beside "cat.png"
+        paths = sorted(path for path in found if path.suffix.lower() in IMAGE_ENDINGS)
+        if not paths:
+            raise ValueError(f'class "{name}" is empty: "{folder / name}" holds no image.')
+        for path in paths:
+            try:
+                with Image.open(path) as opened:
+                    image = ImageOps.exif_transpose(opened).convert("RGB")
+            except OSError as error:
+                raise ValueError(f'cannot read the image "{path}": {error}') from error
+            if size is not None:
+                image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+            elif images and image.size != images[0].size:
+                raise ValueError(
+                    f'"{path}" is {image.size[0]}×{image.size[1]} pixels, but the images before it are '
+                    f"{images[0].size[0]}×{images[0].size[1]}: give load(…, size=) to bring them to one size."
+                )
+            images.append(image)
+            targets.append(index)
+    pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
+    return Split(pixels.permute(0, 3, 1, 2).contiguous(), torch.tensor(targets), classes, name=folder.name)

@@ -1,0 +1,142 @@
+"""Exercises that check themselves.
+
+A lesson's cell holds a stub and ends with ``check("1.2", my_standardise)``. The reader edits the stub, runs the cell,
+and is told whether the answer is right; two hints and a solution fold out below. A new lesson adds one module,
+``lesson_NN.py``, with a tuple ``EXERCISES``; the ids in it start with the lesson's number. Its checks stand beside it
+in ``checks_NN.py``.
+"""
+
+from __future__ import annotations
+
+import html
+import importlib
+import inspect
+import pkgutil
+import re
+import textwrap
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from ..session import nearest
+from .judge import NotAnswered, NotYet, given
+
+__all__ = ["Exercise", "Feedback", "check", "exercises", "stub"]
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise.
+
+    ``check(answer)`` returns one sentence that says why a right answer is right, and raises NotYet for a wrong one.
+    ``solution`` is a function; its source is what the reader can unfold, and the stub is made from its first lines.
+    ``value`` is the stub's right-hand side where the answer is a value and not a function; ``solution()`` returns it.
+    """
+
+    id: str
+    title: str
+    check: Callable[[Any], str]
+    hints: tuple[str, str]
+    solution: Callable
+    value: str = ""
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What :func:`check` found: ``status`` is "right", "not yet" or "not answered yet"; ``sentence`` says more."""
+
+    exercise: Exercise
+    status: str
+    sentence: str
+
+    def __repr__(self) -> str:
+        return (
+            f"Exercise {self.exercise.id}, {self.exercise.title}: {self.status}.\n{self.sentence}\n"
+            "(In a notebook, two hints and a solution fold out here.)"
+        )
+
+    def _repr_html_(self) -> str:
+        # The colours of text and page are the reader's own; only the bar at the side is ours, and it reads on both.
+        mark, colour = {"right": ("✓", "#029e73"), "not yet": ("✗", "#d55e00")}.get(self.status, ("○", "#808080"))
+        solution = html.escape(inspect.getsource(self.exercise.solution).strip())
+        folds = [(f"Hint {n}", f"<p>{_prose(hint)}</p>") for n, hint in enumerate(self.exercise.hints, start=1)]
+        folds.append(("Solution", f'<pre style="overflow-x:auto;white-space:pre"><code>{solution}</code></pre>'))
+        folded = "".join(f"<details><summary>{name}</summary>{body}</details>" for name, body in folds)
+        return (
+            f'<div style="border-left:4px solid {colour};padding:0.2em 1em;max-width:50em">'
+            f"<p><strong>{mark} Exercise {self.exercise.id}, {_prose(self.exercise.title)}: {self.status}.</strong> "
+            f"{_prose(self.sentence)}</p>{folded}</div>"
+        )
+
+
+def check(id: str, answer: Any) -> Feedback:
+    """Check an answer. Shown by the notebook when it is the last line of a cell.
+
+    Never raises for a wrong, empty or failing answer. Raises ValueError if there is no exercise ``id``.
+    """
+    exercise = _find(id)
+    try:
+        watched = _watched(answer) if inspect.isroutine(answer) else given(answer)
+        return Feedback(exercise, "right", exercise.check(watched))
+    except NotAnswered:
+        sentence = "Write your answer in this cell and run it again."
+        if inspect.isroutine(answer):
+            sentence += " Your function must `return` it."
+        return Feedback(exercise, "not answered yet", sentence)
+    except NotYet as wrong:
+        return Feedback(exercise, "not yet", str(wrong))
+    except Exception as error:
+        return Feedback(exercise, "not yet", _failure(error, answer))
+
+
+def stub(id: str) -> str:
+    """The cell that a lesson shows for an exercise, made from its solution so that the two cannot differ."""
+    exercise = _find(id)
+    if exercise.value:
+        return f'answer = {exercise.value}\n\ncheck("{id}", answer)'
+    name = f"my_{exercise.solution.__name__}"
+    doc = inspect.getdoc(exercise.solution)
+    doc = f'"""{doc}\n"""' if "\n" in doc else f'"""{doc}"""'
+    body = textwrap.indent(f"{doc}\nreturn ...  # your answer", "    ")
+    return f'def {name}{inspect.signature(exercise.solution)}:\n{body}\n\n\ncheck("{id}", {name})'
+
+
+@cache
+def exercises() -> dict[str, Exercise]:
+    """Every exercise of the course by id, in order."""
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name.startswith("lesson_"))
+    lessons = [importlib.import_module(f"{__name__}.{name}") for name in names]
+    return {exercise.id: exercise for lesson in lessons for exercise in lesson.EXERCISES}
+
+
+def _watched(answer: Callable) -> Callable:
+    """The reader's function; what it returns must not be blank, and NotImplementedError counts as blank."""
+
+    def call(*args: Any) -> Any:
+        try:
+            return given(answer(*args))
+        except NotImplementedError as error:
+            raise NotAnswered from error
+
+    return call
+
+
+def _find(id: str) -> Exercise:
+    if id not in exercises():
+        raise ValueError(f'There is no exercise "{id}".{nearest(id, exercises())} There are: {", ".join(exercises())}.')
+    return exercises()[id]
+
+
+def _failure(error: Exception, answer: Any) -> str:
+    """One sentence for an answer that raised, with the line if it was raised inside the reader's function."""
+    source = getattr(getattr(answer, "__code__", None), "co_filename", None)
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == source]
+    where = f" in line {lines[-1]} of the cell" if lines else ""
+    return f"Your answer raised {type(error).__name__}{where}: {error}"
+
+
+def _prose(text: str) -> str:
+    """Plain text as HTML; `code` between backticks, line breaks kept."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False)).replace("\n", "<br>")

@@ -1,0 +1,93 @@
+"""What a network has learned: penultimate activations, and simple judges of how well they part the classes."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+from torch import nn
+
+from .data import Split
+from .session import nearest
+from .train import predict
+
+PROJECTIONS = ("pca", "t-sne", "umap")
+
+
+def features(model: nn.Module, split: Split, *, layer: nn.Module | None = None) -> torch.Tensor:
+    """The input of one layer for every image, flattened: float32 N×D on the CPU, in eval mode.
+
+    ``layer`` defaults to the last ``nn.Linear`` of the model, whose input is the penultimate representation (paper,
+    section II-A5). Raises ValueError if the model has no linear layer and none was given, or never uses the layer.
+    """
+    if layer is None:
+        linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+        if not linear:
+            raise ValueError("the model has no nn.Linear: say with layer= whose input you want to see.")
+        layer = linear[-1]
+    seen: list[torch.Tensor] = []
+    handle = layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].flatten(1).float().cpu()))
+    try:
+        predict(model, split)
+    finally:
+        handle.remove()
+    if not seen:
+        raise ValueError("the model never calls this layer.")
+    return torch.cat(seen)
+
+
+def standardise(train: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Each column to mean 0 and standard deviation 1 by the statistics of ``train`` (N×D); constant columns become 0."""
+    mean, std = train.mean(0), train.std(0)
+    std = torch.where(std > 1e-8, std, torch.inf)
+    return tuple((part - mean) / std for part in (train, *others))
+
+
+def knn_accuracy(
+    train_features: torch.Tensor, train_targets: torch.Tensor, features: torch.Tensor, targets: torch.Tensor, k: int = 5
+) -> float:
+    """Accuracy (0 to 1) of k-nearest-neighbour voting, by Euclidean distance, on float N×D features.
+
+    Standardise the features first if their columns have different scales. Ties go to the smaller class index.
+    """
+    votes = []
+    for part in features.split(2048):
+        nearest_images = torch.cdist(part, train_features).topk(min(k, len(train_features)), largest=False).indices
+        votes.append(train_targets[nearest_images].mode(dim=1).values)
+    return float((torch.cat(votes) == targets).float().mean())
+
+
+def silhouette(features: torch.Tensor, targets: torch.Tensor) -> float:
+    """The mean silhouette (−1 to 1) of the classes as clusters: near 0 means that they overlap (Rousseeuw, 1987)."""
+    from sklearn.metrics import silhouette_score
+
+    return float(silhouette_score(features.numpy(), targets.numpy()))
+
+
+def project(features: torch.Tensor, method: str, *, seed: int = 0) -> np.ndarray:
+    """A picture of N×D features in two dimensions: float64 N×2, by "pca", "t-sne" or "umap".
+
+    t-SNE and UMAP keep neighbours together; distances between groups, and their sizes, mean nothing in their pictures.
+    Keep N to about 1,000: the first UMAP of a process compiles for 20 seconds or more.
+    Raises ValueError for an unknown method.
+    """
+    if method not in PROJECTIONS:
+        raise ValueError(f'unknown projection "{method}".{nearest(method, PROJECTIONS)} Known: {", ".join(PROJECTIONS)}.')
+    from sklearn.decomposition import PCA
+
+    points = np.asarray(features, dtype=np.float64)
+    if method == "pca":
+        return PCA(2, random_state=seed).fit_transform(points)
+    # A few dozen principal components carry the neighbourhoods and make both methods quicker.
+    points = PCA(min(30, *points.shape), random_state=seed).fit_transform(points)
+    if method == "t-sne":
+        from sklearn.manifold import TSNE
+
+        perplexity = min(30, (len(points) - 1) / 3)
+        return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(points).astype(np.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # "n_jobs overridden by random_state": that is what a seed is for
+        from umap import UMAP
+
+        return UMAP(n_neighbors=min(15, len(points) - 1), random_state=seed).fit_transform(points).astype(np.float64)

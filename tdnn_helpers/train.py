@@ -1,0 +1,326 @@
+"""One training loop for every kind of objective.
+
+An *objective* turns (model, batch) into a loss and named metrics; the loop does not know which. The data stays on the
+device as uint8; a batch is a slice that is augmented and scaled to [0, 1] there. Lesson 1 writes the same loop out in
+a dozen lines and shows that both give the same numbers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .augment import Augment
+from .data import Split
+from .session import pick_device, progress
+
+CHECK_EVERY = 20  # steps between two looks at the losses; on a GPU each look waits for the device
+
+
+class Batch(NamedTuple):
+    """What an objective sees: ``images`` float32 B×C×H×W in [0, 1] and ``targets`` on the training device, ``indices``
+    int64 B (positions in the split, on the same device), and the number of ``classes`` of the split."""
+
+    images: torch.Tensor
+    targets: torch.Tensor
+    indices: torch.Tensor
+    classes: int
+
+
+Objective = Callable[[nn.Module, Batch], tuple[torch.Tensor, dict[str, torch.Tensor]]]
+
+
+def classification(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Mean cross-entropy of the logits (in nats) and the accuracy (0 to 1).
+
+    Raises ValueError if the model does not give one row per image and at least one column per class.
+    """
+    logits = model(batch.images)
+    if logits.ndim != 2 or len(logits) != len(batch.images) or logits.shape[1] < batch.classes:
+        raise ValueError(
+            f"the model's output has shape {tuple(logits.shape)}, but {len(batch.images)} images of {batch.classes} "
+            f"classes need ({len(batch.images)}, {batch.classes}): one logit per class."
+        )
+    loss = F.cross_entropy(logits.float(), batch.targets)
+    return loss, {"accuracy": (logits.argmax(1) == batch.targets).float().mean()}
+
+
+def regression(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Mean squared error and mean absolute error, both in units of the targets. Output and targets of one shape."""
+    output = model(batch.images)
+    if output.ndim == batch.targets.ndim + 1 and output.shape[-1] == 1:
+        output = output.squeeze(-1)
+    if output.shape != batch.targets.shape:
+        raise ValueError(
+            f"the model's output has shape {tuple(output.shape)}, but the targets have {tuple(batch.targets.shape)}."
+        )
+    error = output.float() - batch.targets
+    return error.square().mean(), {"absolute error": error.abs().mean()}
+
+
+class Diverged(RuntimeError):
+    """The loss became NaN or infinite."""
+
+
+@dataclass
+class History:
+    """What a run left behind. ``rows`` are (step, split, metric, value, seconds since the start); ``step_losses`` holds
+    the training loss of every single step; ``diverged_at`` is the step of the first loss that was not finite."""
+
+    rows: list[tuple[int, str, str, float, float]] = field(default_factory=list)
+    step_losses: list[float] = field(default_factory=list)
+    diverged_at: int | None = None
+    best_step: int | None = None
+    seconds: float = 0.0
+
+    def record(self, split: str, **metrics: float) -> History:
+        """Add metrics measured after the last step, for example ``history.record("test", **evaluate(model, test))``."""
+        step = len(self.step_losses)
+        self.rows += [(step, split, name, float(value), self.seconds) for name, value in metrics.items()]
+        return self
+
+    def frame(self):
+        """A tidy DataFrame with the columns step, split, metric, value, seconds."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows, columns=["step", "split", "metric", "value", "seconds"])
+
+    def last(self, split: str, metric: str) -> float:
+        """The last value of a metric; KeyError if it was never recorded."""
+        for _, row_split, name, value, _ in reversed(self.rows):
+            if (row_split, name) == (split, metric):
+                return value
+        raise KeyError(f'no "{metric}" was recorded for "{split}".')
+
+
+def sgd(lr: float = 0.1, *, momentum: float = 0.9, weight_decay: float = 5e-4) -> Callable:
+    """The course's default optimizer: SGD with Nesterov momentum, as a function of the parameters."""
+    return partial(torch.optim.SGD, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0)
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, steps: int):
+    """Learning rate up for the first quarter, then down to almost nothing; its peak is the optimizer's own rate.
+
+    The momentum stays what it is: by default torch would cycle it too, and give momentum to an optimizer without any.
+    """
+    rates = [group["lr"] for group in optimizer.param_groups]
+    quarter = 0.26  # with 0.25 and a run of four steps, torch would divide by the zero steps before the peak
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, rates, total_steps=steps, pct_start=quarter, cycle_momentum=False
+    )
+
+
+def constant(optimizer: torch.optim.Optimizer, steps: int):
+    """The same learning rate throughout."""
+    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+
+
+def fit(
+    model: nn.Module,
+    train: Split,
+    *,
+    objective: Objective = classification,
+    val: Split | None = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    batch_size: int = 128,
+    optimizer: Callable[..., torch.optim.Optimizer] | None = None,
+    schedule: Callable = one_cycle,
+    augment: Augment | None = None,
+    evaluate_every: int | None = None,
+    patience: int | None = None,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    precision: torch.dtype = torch.float32,
+    on_divergence: str = "raise",
+) -> History:
+    """Train ``model`` in place and return its history.
+
+    Each epoch visits every image once in a fresh random order; the last batch may be smaller. The order, the
+    augmentation and dropout follow from ``seed`` alone, and the caller's random state is left as it was.
+
+    Args:
+        model: moved to ``device``; takes float32 images in [0, 1], N×C×H×W.
+        train, val: the training split, and a validation split that is evaluated as training goes on.
+        objective: (model, :class:`Batch`) → (mean loss, {name: mean}).
+        epochs, steps: how long; give exactly one.
+        batch_size: images per step.
+        optimizer: a function of the parameters, such as :func:`sgd` (the default, at its default rate) or
+            ``partial(torch.optim.AdamW, lr=1e-3)``.
+        schedule: (optimizer, number of steps) → a torch scheduler, stepped after every step.
+        augment: see :mod:`tdnn_helpers.augment`.
+        evaluate_every: steps between two records (default: one epoch, or the whole run if that is shorter).
+        patience: stop after this many records without a lower validation loss, and restore the best weights.
+        seed: of the order of the images, the augmentation and dropout.
+        precision: float32, or bfloat16 / float16 for mixed precision (float16 scales its gradients; CUDA only).
+        on_divergence: "raise" stops with :class:`Diverged`; "stop" ends the run and notes ``history.diverged_at``.
+
+    Raises:
+        ValueError: settings that contradict each other, an empty split, a model output that does not fit the targets.
+        Diverged: the loss became NaN or infinite.
+    """
+    if (epochs is None) == (steps is None):
+        raise ValueError("give either epochs or steps, and only one of them.")
+    if not len(train):
+        raise ValueError("the training split is empty.")
+    if patience is not None and val is None:
+        raise ValueError("patience needs a validation split: early stopping on training data does not stop overfitting.")
+    if on_divergence not in ("raise", "stop"):
+        raise ValueError(f'on_divergence is "raise" or "stop", not "{on_divergence}".')
+    device = torch.device(device or pick_device())
+    per_epoch = -(-len(train) // batch_size)
+    steps = steps if steps is not None else epochs * per_epoch
+    if steps < 1:
+        raise ValueError("training needs at least one step.")
+    evaluate_every = evaluate_every or min(per_epoch, steps)
+
+    model.to(device)
+    optimizer = (optimizer or sgd())(model.parameters())
+    scheduler = schedule(optimizer, steps)
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
+    history = History()
+    losses, rates = torch.zeros(steps, device=device), []
+    totals: dict[str, torch.Tensor] = {}
+    seen = checked = since_best = 0
+    best_loss, best_weights = float("inf"), None
+    clock = time.perf_counter()
+
+    with (
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        progress(steps, "training") as bar,
+    ):
+        torch.manual_seed(seed)
+        batches = _training_batches(train, batch_size, augment, seed, device)
+        model.train()
+        for step in range(1, steps + 1):
+            batch = next(batches)
+            with _mixed(device, precision):
+                loss, metrics = objective(model, batch)
+            optimizer.zero_grad(set_to_none=True)
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            rates.append(float(optimizer.param_groups[0]["lr"]))
+            scheduler.step()
+
+            size = len(batch.images)
+            losses[step - 1] = loss.detach()
+            with torch.no_grad():  # a sum that carried gradients would keep every batch of the epoch in memory
+                for name, value in {"loss": loss, **metrics}.items():
+                    totals[name] = totals.get(name, 0) + value * size
+            seen += size
+            bar.update()
+            last = step == steps
+            if step - checked >= CHECK_EVERY or step % evaluate_every == 0 or last:
+                finite = torch.isfinite(losses[checked:step])
+                if not finite.all():
+                    history.diverged_at = checked + 1 + int((~finite).nonzero()[0])
+                    break
+                checked = step
+            if step % evaluate_every == 0 or last:
+                history.step_losses = losses[:step].tolist()
+                history.seconds = time.perf_counter() - clock
+                history.record("train", **{name: float(total) / seen for name, total in totals.items()})
+                totals, seen = {}, 0
+                if val is None:
+                    continue
+                measured = evaluate(model, val, objective=objective, device=device)
+                model.train()
+                history.record("val", **measured)
+                bar.set_postfix({f"val {name}": f"{value:.3f}" for name, value in measured.items()}, refresh=False)
+                if measured["loss"] < best_loss:
+                    best_loss, history.best_step, since_best = measured["loss"], step, 0
+                    if patience is not None:
+                        best_weights = {name: value.clone() for name, value in model.state_dict().items()}
+                else:
+                    since_best += 1
+                    if patience is not None and since_best >= patience:
+                        break
+
+    history.seconds = time.perf_counter() - clock
+    if history.diverged_at is not None:
+        history.step_losses = losses[: history.diverged_at].tolist()
+        rate = rates[history.diverged_at - 1]
+        if on_divergence == "raise":
+            raise Diverged(
+                f"the loss is {history.step_losses[-1]} at step {history.diverged_at} of {steps}, with a learning rate "
+                f"of {rate:.3g}. Three likely causes: the learning rate is too high, the inputs "
+                "are not scaled (look at their mean and standard deviation), or the loss takes the log or root of 0."
+            )
+    if best_weights is not None:
+        model.load_state_dict(best_weights)
+    return history
+
+
+def _mixed(device: torch.device, precision: torch.dtype):
+    return torch.autocast(device.type, precision) if precision != torch.float32 else nullcontext()
+
+
+def _training_batches(
+    split: Split, batch_size: int, augment: Augment | None, seed: int, device: torch.device
+) -> Iterator[Batch]:
+    """Batches without end, epoch after epoch."""
+    order_generator = torch.Generator().manual_seed(seed)
+    augment_generator = torch.Generator(device).manual_seed(seed)
+    images, targets = split.images.to(device), split.targets.to(device)
+    while True:
+        order = torch.randperm(len(split), generator=order_generator).to(device)
+        for indices in order.split(batch_size):
+            batch = Batch(_to_unit(images[indices]), targets[indices], indices, len(split.classes))
+            if augment is not None:
+                batch = batch._replace(images=augment(batch.images, augment_generator))
+            yield batch
+
+
+def _to_unit(images: torch.Tensor) -> torch.Tensor:
+    """uint8 0 to 255 → float32 0 to 1."""
+    return images.to(torch.float32).div_(255)
+
+
+def _ordered_batches(split: Split, batch_size: int, device: torch.device) -> Iterator[Batch]:
+    for indices in torch.arange(len(split)).split(batch_size):
+        images, targets = split.images[indices].to(device), split.targets[indices].to(device)
+        yield Batch(_to_unit(images), targets, indices.to(device), len(split.classes))
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    split: Split,
+    *,
+    objective: Objective = classification,
+    batch_size: int = 512,
+    device: torch.device | str | None = None,
+) -> dict[str, float]:
+    """Loss and metrics of ``model`` on a split, in eval mode: exact means over images, also with an uneven last batch.
+
+    The model stays in eval mode and on ``device``. Raises ValueError for an empty split.
+    """
+    if not len(split):
+        raise ValueError("the split is empty: there is nothing to evaluate.")
+    device = torch.device(device or pick_device())
+    model.to(device).eval()
+    totals: dict[str, float] = {}
+    for batch in _ordered_batches(split, batch_size, device):
+        loss, metrics = objective(model, batch)
+        for name, value in {"loss": loss, **metrics}.items():
+            totals[name] = totals.get(name, 0.0) + float(value) * len(batch.images)
+    return {name: total / len(split) for name, total in totals.items()}
+
+
+@torch.no_grad()
+def predict(
+    model: nn.Module, split: Split, *, batch_size: int = 512, device: torch.device | str | None = None
+) -> torch.Tensor:
+    """The model's output for every image, in order, in eval mode: float32 on the CPU (logits N×K for a classifier)."""
+    device = torch.device(device or pick_device())
+    model.to(device).eval()
+    return torch.cat([model(batch.images).float().cpu() for batch in _ordered_batches(split, batch_size, device)])

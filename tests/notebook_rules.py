@@ -1,0 +1,172 @@
+"""What every notebook of the course must be. A rule takes a notebook and its file name, and returns its complaints."""
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+from nbconvert.filters.markdown_mistune import MarkdownWithMath
+
+from build import Renderer
+from setup_cell import ROOT, badge, setup_cell
+
+LONGEST_CELL = 50  # lines, so that a cell fits a laptop's screen
+LARGEST_NOTEBOOK = 600_000  # bytes; GitHub stops drawing large notebooks
+
+
+def _cells(notebook, kind):
+    return [cell for cell in notebook.cells if cell.cell_type == kind]
+
+
+def _outputs(notebook):
+    return [(cell, output) for cell in _cells(notebook, "code") for output in cell.outputs]
+
+
+def _markdown(notebook) -> str:
+    """All prose, without fenced code, in which a # is a comment and a $ may be anything."""
+    return re.sub(r"```.*?```", "", "\n\n".join(cell.source for cell in _cells(notebook, "markdown")), flags=re.DOTALL)
+
+
+def missing_links(text: str, folder: Path) -> list[str]:
+    """The local links and pictures of a Markdown text that do not exist, seen from `folder`."""
+    links = re.findall(r"\]\(([^)\s]+)\)|(?:href|src)=\"([^\"]+)\"", text)
+    local = {link.partition("#")[0] for pair in links for link in pair if link and not re.match(r"[a-z]+:|#", link)}
+    return sorted(link for link in local if not (folder / link).exists())
+
+
+def valid_notebook(notebook, name):
+    """Notebook format 4.5, with cell ids that are valid and unique."""
+    ids = [cell.get("id") for cell in notebook.cells]
+    lonely = sorted({str(cell_id) for cell_id in ids if cell_id is None or ids.count(cell_id) > 1})
+    if lonely:  # by hand, because nbformat's validation repairs ids silently
+        yield f"has cells without an id of their own ({', '.join(lonely)})"
+        return
+    try:
+        nbformat.validate(notebook, version=4, version_minor=5)
+    except nbformat.ValidationError as error:
+        yield f"is not a valid notebook of format 4.5: {error.message}"
+
+
+def python3_kernel(notebook, name):
+    """A kernel name of somebody's own machine opens nowhere else."""
+    if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
+        yield "does not name the kernel python3"
+
+
+def no_error_outputs(notebook, name):
+    for cell, output in _outputs(notebook):
+        if output.output_type == "error":
+            yield f"shows an error: {output.ename} in cell {cell.get('id')}"
+
+
+def no_widget_state(notebook, name):
+    """GitHub refuses to draw a notebook with widget state, and a page cannot draw a widget view."""
+    if "widgets" in notebook.metadata:
+        yield "carries widget state in its metadata"
+    for cell, output in _outputs(notebook):
+        if any("widget" in kind for kind in output.get("data", {})):
+            yield f"carries a widget view in cell {cell.get('id')}"
+
+
+def short_cells(notebook, name):
+    for cell in _cells(notebook, "code"):
+        lines = cell.source.count("\n") + 1
+        if lines > LONGEST_CELL:
+            yield f"has a code cell of {lines} lines ({cell.source.splitlines()[0]})"
+
+
+def heading_order(notebook, name):
+    """One title, first, and no level skipped on the way down."""
+    levels = [len(marks) for marks in re.findall(r"^(#{1,6}) ", _markdown(notebook), re.MULTILINE)]
+    if levels.count(1) != 1 or levels[0] != 1:
+        yield "does not have exactly one first-level heading, at the top"
+    for before, after in zip(levels, levels[1:], strict=False):
+        if after > before + 1:
+            yield f"jumps from heading level {before} to {after}"
+
+
+def plain_python(notebook, name):
+    """No !shell and no %magic: nbval passes a cell whose magic failed, and the rest of the cell never runs."""
+    for cell in _cells(notebook, "code"):
+        try:
+            ast.parse(cell.source)
+        except SyntaxError as error:
+            yield f"has a cell that is not plain Python: {(error.text or '').strip()}"
+
+
+def same_setup(notebook, name):
+    code = _cells(notebook, "code")
+    if not code or code[0].source != setup_cell() or "setup" not in code[0].metadata.get("tags", []):
+        yield 'does not open with the setup cell, tagged "setup" (python site/setup_cell.py prints it)'
+
+
+def starts_its_own_lesson(notebook, name):
+    """The name ties a lesson's verdicts to its page."""
+    if f'start("{Path(name).stem}"' not in "\n".join(cell.source for cell in _cells(notebook, "code")):
+        yield f'never calls start("{Path(name).stem}")'
+
+
+def colab_badge(notebook, name):
+    if badge(name) not in _markdown(notebook):
+        yield f"does not carry its own Colab badge: {badge(name)}"
+
+
+def png_figures_with_alt_text(notebook, name):
+    for cell, output in _outputs(notebook):
+        data = output.get("data", {})
+        if any(kind.startswith("image/") and kind != "image/png" or kind == "application/pdf" for kind in data):
+            yield f"has a figure that is no PNG in cell {cell.get('id')}"
+        if re.search(r"<(img|svg|canvas|iframe)\b", data.get("text/html", "")):
+            yield f"has a picture inside an HTML output in cell {cell.get('id')}"
+        if "image/png" in data and not output.metadata.get("image/png", {}).get("alt", "").strip():
+            yield f"has a figure without alternative text in cell {cell.get('id')}"
+
+
+def figures_are_explained(notebook, name):
+    """A figure is followed by words: Markdown from the same cell, or the next cell."""
+    for cell, after in zip(notebook.cells, [*notebook.cells[1:], None], strict=True):
+        drawn = [set(output.get("data", {})) for output in cell.get("outputs", [])]
+        if any("image/png" in kinds for kinds in drawn):
+            spoken = any("text/markdown" in kinds for kinds in drawn)
+            if not spoken and (after is None or after.cell_type != "markdown"):
+                yield f"has a figure with no words after it in cell {cell.get('id')}"
+
+
+def small_file(notebook, name):
+    size = len(nbformat.writes(notebook).encode())
+    if size > LARGEST_NOTEBOOK:
+        yield f"is {size / 1000:.0f} kB large; the limit is {LARGEST_NOTEBOOK / 1000:.0f} kB"
+
+
+def links_exist(notebook, name):
+    for link in missing_links(_markdown(notebook), ROOT / "notebooks"):
+        yield f"links to {link}, which does not exist"
+
+
+def drawable_formulas(notebook, name):
+    """Every formula has a form that the site can draw."""
+    said = [output.get("data", {}).get("text/markdown", "") for _, output in _outputs(notebook)]
+    for text in [cell.source for cell in _cells(notebook, "markdown")] + said:
+        try:
+            MarkdownWithMath(renderer=Renderer([])).render(text)
+        except ValueError as error:
+            yield str(error)
+
+
+RULES = (
+    valid_notebook,
+    python3_kernel,
+    no_error_outputs,
+    no_widget_state,
+    short_cells,
+    heading_order,
+    plain_python,
+    same_setup,
+    starts_its_own_lesson,
+    colab_badge,
+    png_figures_with_alt_text,
+    figures_are_explained,
+    small_file,
+    links_exist,
+    drawable_formulas,
+)

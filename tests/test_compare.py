@@ -1,0 +1,155 @@
+"""Comparisons: pairs are pairs, the number of processes changes nothing, one failure does not lose the rest."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from tdnn_helpers.compare import ArmsFailed, compare
+from tdnn_helpers.data import load
+from tdnn_helpers.models import mlp
+from tdnn_helpers.session import progress, seed_everything
+from tdnn_helpers.train import evaluate, fit, predict, sgd
+
+
+@pytest.fixture(autouse=True)
+def random_state_is_restored():
+    with torch.random.fork_rng():
+        yield
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits").take(200, seed=0)
+
+
+def arms_of(digits):
+    """Closures over data, as a notebook has them; the names are not in alphabetical order."""
+
+    def run(lr, seed):
+        train, test = digits.split(0.7, seed=seed)
+        model = mlp(train, hidden=(8,))
+        history = fit(model, train, val=test, steps=6, optimizer=sgd(lr), seed=seed)
+        return history.record("test", **evaluate(model, test))
+
+    return {"slow": lambda seed: run(0.01, seed), "fast": lambda seed: run(0.1, seed)}
+
+
+def test_the_number_of_processes_changes_nothing(digits):
+    one, two = compare(arms_of(digits), seeds=3, workers=1), compare(arms_of(digits), seeds=3, workers=2)
+    assert list(one.columns) == ["arm", "seed", "step", "split", "metric", "value", "seconds"]
+    assert len(one) == 2 * 3 * (3 * 2 * 2 + 2) and not one.isna().any().any()
+    assert one.drop(columns="seconds").equals(two.drop(columns="seconds"))  # values bit for bit
+
+
+def test_values_are_those_of_a_plain_loop(digits):
+    arms = arms_of(digits)
+    table = compare(arms, seeds=[7], workers=1)
+    seed_everything(7)
+    for row, (step, split, metric, value, _) in zip(
+        table[table["arm"] == "fast"].itertuples(), arms["fast"](7).rows, strict=True
+    ):
+        assert (row.step, row.split, row.metric, row.value) == (step, split, metric, value)
+
+
+def test_arms_come_in_the_order_given_and_pairs_lie_side_by_side(digits):
+    table = compare(arms_of(digits), seeds=[4, 1], workers=2)
+    assert list(table["arm"].cat.categories) == ["slow", "fast"] and table["arm"].cat.ordered
+    runs = table[["seed", "arm"]].drop_duplicates().values.tolist()
+    assert runs == [[4, "slow"], [4, "fast"], [1, "slow"], [1, "fast"]]
+    assert table.attrs["failures"] == []
+
+
+def test_pairs_start_from_equal_weights_and_seeds_from_others(digits):
+    def start(seed):
+        logits = predict(mlp(digits, hidden=(8,)), digits[:3])
+        return {f"logit {i}": value for i, value in enumerate(logits.flatten().tolist())} | {"numpy": np.random.rand()}
+
+    table = compare({"first": start, "second": start}, seeds=3, workers=2)
+    values = table.pivot(index=["seed", "metric"], columns="arm", values="value")
+    assert len(values) == 3 * 31
+    assert values["first"].equals(values["second"])
+    assert table[table["metric"] == "logit 0"]["value"].nunique() == 3
+    assert table[table["metric"] == "numpy"]["value"].nunique() == 3
+
+
+def test_results_as_a_mapping(digits):
+    table = compare(
+        {"arm": lambda seed: {"test accuracy": 0.5 + seed, "train loss": torch.tensor(2.0), "size": 3, "val": 1}},
+        seeds=[2],
+        workers=1,
+    )
+    assert table[["split", "metric", "value", "step"]].values.tolist() == [
+        ["test", "accuracy", 2.5, 0],
+        ["train", "loss", 2.0, 0],
+        ["", "size", 3.0, 0],
+        ["", "val", 1.0, 0],
+    ]
+    assert table["seconds"].isna().all()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_failing_run_is_reported_and_the_others_are_kept(workers):
+    def sometimes(seed):
+        if seed == 1:
+            raise RuntimeError("the dog ate it\nand more")
+        return {"test accuracy": seed}
+
+    with pytest.warns(UserWarning, match='run of arm "bad" with seed 1 failed: RuntimeError: the dog ate it$'):
+        table = compare({"good": lambda seed: {"test accuracy": seed}, "bad": sometimes}, seeds=3, workers=workers)
+    assert table[["arm", "seed"]].values.tolist() == [["good", 0], ["bad", 0], ["good", 1], ["good", 2], ["bad", 2]]
+    ((arm, seed, why),) = table.attrs["failures"]
+    assert (arm, seed) == ("bad", 1)
+    assert "the dog ate it" in why and "Traceback" in why and "sometimes" in why
+
+
+def test_a_diverging_arm_is_a_failing_arm(digits):
+    def diverge(seed):
+        return fit(mlp(digits), digits, steps=40, optimizer=sgd(1e36), seed=seed)
+
+    with pytest.warns(UserWarning, match='"wild" with seed 0 failed: Diverged: the loss is (nan|inf) at step'):
+        table = compare(arms_of(digits) | {"wild": diverge}, seeds=1, workers=1)
+    assert list(table["arm"].unique()) == ["slow", "fast"]
+    assert list(table["arm"].cat.categories) == ["slow", "fast", "wild"]
+
+
+def test_if_all_fail_it_says_why():
+    def fail(seed):
+        raise KeyError("lost")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ArmsFailed, match="every run failed.*\nKeyError: 'lost'"):
+            compare({"a": fail, "b": fail}, seeds=2, workers=1)
+        with pytest.raises(ArmsFailed, match="returns a History or a mapping of names to numbers, not float"):
+            compare({"a": lambda seed: 0.5}, seeds=1, workers=1)
+
+
+@pytest.mark.parametrize("seeds", [0, [], [1, 1]])
+def test_bad_seeds(seeds):
+    with pytest.raises(ValueError, match="at least one arm and one seed, and each seed only once"):
+        compare({"a": lambda seed: {"x": 1}}, seeds=seeds)
+
+
+def test_no_arms():
+    with pytest.raises(ValueError, match="at least one arm"):
+        compare({}, seeds=2)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_threads_are_as_asked_and_bars_are_silent_inside(workers):
+    def look(seed):
+        with progress(2, "inside") as bar:
+            return {"threads": torch.get_num_threads(), "silent": bar.disable}
+
+    before = torch.get_num_threads()
+    table = compare({"arm": look}, seeds=2, workers=workers, threads=2)
+    assert table.groupby("metric")["value"].unique().map(list).to_dict() == {"threads": [2.0], "silent": [1.0]}
+    assert torch.get_num_threads() == before
+
+
+def test_a_second_comparison_does_not_see_the_arms_of_the_first():
+    for value in (1.0, 2.0):
+        table = compare({"arm": lambda seed, value=value: {"x": value}}, seeds=2, workers=2)
+        assert table["value"].tolist() == [value, value]

@@ -1,0 +1,109 @@
+"""The networks: input statistics against torch, sizes against formulas, and the claim about the order of pooling."""
+
+import pytest
+import torch
+from torch import nn
+
+from tdnn_helpers.data import Split, load
+from tdnn_helpers.models import Normalise, channel_statistics, count_parameters, mlp, normalise, small_cnn
+
+
+@pytest.fixture(scope="module")
+def colour():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (30, 3, 12, 10), generator=generator, dtype=torch.uint8)
+    images[:, 1] //= 4
+    images[:, 2] = 77
+    return Split(images, torch.arange(30) % 5, tuple("abcde"))
+
+
+def test_channel_statistics_are_those_of_all_pixels(colour):
+    values = colour.images.double() / 255
+    means, stds = channel_statistics(colour)
+    assert means == pytest.approx(values.mean(dim=(0, 2, 3)).tolist(), abs=1e-12)
+    assert stds == pytest.approx(values.std(dim=(0, 2, 3), correction=0).tolist(), abs=1e-12)
+
+
+def test_normalised_images_have_mean_0_and_std_1(colour):
+    out = normalise(colour)(colour.images.float() / 255)
+    assert torch.allclose(out.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-4)
+    assert torch.allclose(out[:, :2].std(dim=(0, 2, 3), correction=0), torch.ones(2), atol=1e-4)
+    assert out.isfinite().all(), "the constant channel"
+
+
+def test_statistics_travel_with_the_weights_and_are_not_trained(colour):
+    layer = Normalise([0.1, 0.2, 0.3], [1.0, 2.0, 3.0])
+    assert not list(layer.parameters()) and set(layer.state_dict()) == {"mean", "std"}
+    other = Normalise([0.0] * 3, [1.0] * 3)
+    other.load_state_dict(layer.state_dict())
+    images = colour.images.float() / 255
+    assert torch.equal(other(images), layer(images))
+    expected = [(images[:, c] - mean) / std for c, (mean, std) in enumerate([(0.1, 1.0), (0.2, 2.0), (0.3, 3.0)])]
+    assert torch.allclose(layer(images), torch.stack(expected, 1))
+
+
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_number_of_parameters(colour, norm):
+    width = 4
+    channels = [3, width, 2 * width, 4 * width]
+    per_channel = 2 if norm == "batch" else 1  # scale and shift, or the bias of the convolution
+    expected = sum(9 * a * b + per_channel * b for a, b in zip(channels, channels[1:])) + channels[-1] * 5 + 5  # noqa: B905
+    assert count_parameters(small_cnn(colour, width=width, norm=norm)) == expected
+    model = mlp(colour, hidden=(7, 6))
+    assert count_parameters(model) == (360 * 7 + 7) + (7 * 6 + 6) + (6 * 5 + 5)
+    model[-1].requires_grad_(False)
+    assert count_parameters(model) == (360 * 7 + 7) + (7 * 6 + 6)
+
+
+@pytest.mark.parametrize("activation", ["relu", "silu", "gelu", "tanh", "sigmoid"])
+@pytest.mark.parametrize("build", [small_cnn, mlp])
+def test_outputs_and_gradients_with_every_activation(colour, build, activation):
+    model = build(colour, activation=activation)
+    out = model(colour.images.float() / 255)
+    assert out.shape == (30, 5)
+    out.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    assert build(colour, activation=activation, outputs=2)(colour.images.float() / 255).shape == (30, 2)
+
+
+def test_odd_and_tiny_images_pass():
+    for size in (1, 2, 7, 28):
+        split = Split(torch.zeros(2, 1, size, size, dtype=torch.uint8), torch.tensor([0, 1]), ("a", "b"))
+        assert small_cnn(split).eval()(split.images.float()).shape == (2, 2)
+
+
+def test_pool_before_relu_is_the_same_as_after(colour):
+    model = small_cnn(colour, norm="none", width=3)
+    images = colour.images.float() / 255
+    x = model[0](images)
+    for block in range(3):
+        convolution, pool = model[1 + 4 * block], model[2 + 4 * block]
+        assert isinstance(convolution, nn.Conv2d) and isinstance(pool, nn.MaxPool2d)
+        x = pool(torch.relu(convolution(x)))
+    assert torch.equal(model[-1](x.mean(dim=(2, 3))), model(images))
+
+
+def test_no_hidden_layer_is_a_linear_model(colour):
+    model = mlp(colour, hidden=())
+    x = model[0](colour.images.float() / 255).flatten(1)
+    assert torch.allclose(model(colour.images.float() / 255), x @ model[-1].weight.T + model[-1].bias, atol=1e-5)
+
+
+@pytest.mark.parametrize("build", [small_cnn, mlp])
+def test_own_input_layer_replaces_the_normalisation(colour, build):
+    for inputs in (nn.Identity(), nn.Sequential()):  # an empty Sequential counts as false in Python
+        assert build(colour, inputs=inputs)[0] is inputs
+    assert isinstance(build(colour)[0], Normalise)
+
+
+def test_unknown_names_are_named_with_the_nearest(colour):
+    with pytest.raises(ValueError, match='unknown norm "bach".*Did you mean "batch".*none'):
+        small_cnn(colour, norm="bach")
+    for build in (small_cnn, mlp):
+        with pytest.raises(ValueError, match='unknown activation "rellu".*Did you mean "relu"'):
+            build(colour, activation="rellu")
+
+
+def test_digits_fit_the_defaults():
+    digits = load("digits").take(20, seed=0)
+    assert small_cnn(digits)(digits.images.float() / 255).shape == (20, 10)

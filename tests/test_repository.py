@@ -1,0 +1,228 @@
+"""The repository keeps its promises: notebooks obey the rules, versions agree, the README is true."""
+
+import re
+import subprocess
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from notebook_rules import RULES, missing_links
+from readme import with_table
+from setup_cell import ROOT, badge, repository, setup_cell
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NAME = "00_example.ipynb"
+PNG = {"image/png": "iVBORw0KGgo="}
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+# --- the rules of a notebook, on the course and on notebooks that break them -----------------------------------------
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_obeys(path, rule):
+    complaints = list(rule(nbformat.v4.reads(path.read_text(encoding="utf-8")), path.name))
+    assert not complaints, f"{path.name} " + "; ".join(complaints)
+
+
+def good_notebook():
+    figure = new_output("display_data", data=PNG, metadata={"image/png": {"alt": "A falling curve"}})
+    cells = [
+        new_markdown_cell(f"# Title\n\n{badge(NAME)}"),
+        new_code_cell(setup_cell(), metadata={"tags": ["setup"]}),
+        new_code_cell('session = start("00_example")'),
+        new_markdown_cell("## Question\n\nSee the [README](../README.md) and $x^2$.\n\n```python\n# no heading\n```"),
+        new_code_cell("show(figure)", outputs=[figure]),
+        new_markdown_cell("What it shows."),
+    ]
+    kernel = {"name": "python3", "display_name": "Python 3"}
+    return new_notebook(cells=cells, metadata={"kernelspec": kernel})
+
+
+def broken(change):
+    notebook = good_notebook()
+    change(notebook)
+    return notebook
+
+
+def add_code(source="x = 1", **output):
+    outputs = [new_output(**output)] if output else []
+    return lambda notebook: notebook.cells.insert(3, new_code_cell(source, outputs=outputs))
+
+
+def add_text(text):
+    return lambda notebook: notebook.cells.append(new_markdown_cell(text))
+
+
+def set_source(position, source):
+    return lambda notebook: notebook.cells[position].update(source=source)
+
+
+BAD = [
+    ("valid_notebook", lambda n: n.cells[1].update(id=n.cells[0].id)),
+    ("valid_notebook", lambda n: n.cells[1].pop("id")),
+    ("valid_notebook", lambda n: n.cells[1].update(outputs="none")),
+    ("python3_kernel", lambda n: n.metadata.kernelspec.update(name="conda-env-mine-py")),
+    ("python3_kernel", lambda n: n.metadata.pop("kernelspec")),
+    ("no_error_outputs", add_code(output_type="error", ename="ValueError", evalue="", traceback=[])),
+    ("no_widget_state", lambda n: n.metadata.update(widgets={})),
+    ("no_widget_state", add_code(output_type="display_data", data={"application/vnd.jupyter.widget-view+json": {}})),
+    ("short_cells", add_code("x = 1\n" * 50 + "x = 2")),
+    ("heading_order", add_text("# A second title")),
+    ("heading_order", add_text("#### Two levels down")),
+    ("heading_order", set_source(0, f"## No title\n\n{badge(NAME)}")),
+    ("plain_python", add_code("!pip install something")),
+    ("plain_python", add_code("%timeit 1 + 1")),
+    ("same_setup", set_source(1, setup_cell() + "\n")),
+    ("same_setup", lambda n: n.cells[1].metadata.pop("tags")),
+    ("starts_its_own_lesson", set_source(2, 'session = start("another")')),
+    ("colab_badge", set_source(0, "# Title")),
+    ("colab_badge", set_source(0, f"# Title\n\n{badge('another.ipynb')}")),
+    ("png_figures_with_alt_text", lambda n: n.cells[4].outputs[0].metadata.clear()),
+    ("png_figures_with_alt_text", lambda n: n.cells[4].outputs[0].data.update({"image/svg+xml": "<svg/>"})),
+    ("png_figures_with_alt_text", add_code(output_type="display_data", data={"text/html": "<img src='data:,'>"})),
+    ("figures_are_explained", lambda n: n.cells.pop()),
+    ("figures_are_explained", lambda n: n.cells.insert(5, new_code_cell("x = 1"))),
+    ("small_file", add_code("'" + "x" * 600_000 + "'")),
+    ("links_exist", add_text("[gone](gone.ipynb)")),
+    ("links_exist", add_text('<img src="gone.png">')),
+    ("drawable_formulas", add_text(r"$\nosuchcommand{x}$")),
+    ("drawable_formulas", add_text("$x_{$")),
+    ("drawable_formulas", add_code(output_type="display_data", data={"text/markdown": "$x_{$"})),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_rule_accepts_a_good_notebook(rule):
+    assert list(rule(good_notebook(), NAME)) == []
+
+
+@pytest.mark.parametrize(("name", "change"), BAD, ids=[name for name, _ in BAD])
+def test_rule_refuses_a_bad_notebook(name, change):
+    (rule,) = [rule for rule in RULES if rule.__name__ == name]
+    assert list(rule(broken(change), NAME))
+
+
+def test_every_rule_has_a_notebook_that_breaks_it():
+    assert {rule.__name__ for rule in RULES} == {name for name, _ in BAD}
+
+
+def test_a_figure_may_be_explained_by_its_own_cell():
+    (rule,) = [rule for rule in RULES if rule.__name__ == "figures_are_explained"]
+    notebook = broken(lambda n: n.cells.pop())
+    notebook.cells[4].outputs.append(new_output("display_data", data={"text/markdown": "The loss falls."}))
+    assert list(rule(notebook, NAME)) == []
+
+
+def test_the_setup_cell_is_short_and_installs_nothing():
+    assert len(setup_cell().splitlines()) <= 8
+    assert "pip" not in setup_cell() and repository() in setup_cell()
+
+
+@pytest.mark.parametrize("on_colab", [False, True])
+def test_the_setup_cell_runs(monkeypatch, tmp_path, on_colab):
+    import os
+    import sys
+
+    commands = []
+    monkeypatch.setattr(os, "system", lambda command: commands.append(command) or 128)
+    monkeypatch.setattr(os.path, "exists", lambda path: not on_colab)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    if on_colab:  # and GitHub does not answer
+        monkeypatch.setitem(sys.modules, "google.colab", object())
+        with pytest.raises(RuntimeError, match="GitHub could not be reached"):
+            exec(setup_cell(), {})
+        assert commands == [f"git clone -q --depth 1 {repository()} /content/course"]
+    else:
+        monkeypatch.chdir(tmp_path)
+        exec(setup_cell(), {})
+        assert commands == [] and sys.path[0] == str(tmp_path.parent)
+
+
+# --- versions ---------------------------------------------------------------------------------------------------------
+
+
+def requirements(text: str) -> dict[str, str]:
+    """{name: version part} of every requirement-like line of a file."""
+    line = r"""^\s*(?:-\s)?["']?([A-Za-z][\w.-]*)((?:[<>=!~]=?[\w.*,]+)*)(?=["',;\s]|$)"""
+    return {name.lower().replace("_", "-"): version for name, version in re.findall(line, text, re.MULTILINE)}
+
+
+def package_needs() -> dict[str, str]:
+    return requirements(re.search(r"^dependencies = \[\n(.*?)^\]", read("pyproject.toml"), re.MULTILINE | re.DOTALL)[1])
+
+
+def capped(needs: dict[str, str]) -> list[str]:
+    return [name for name, version in needs.items() if version and not re.fullmatch(r">=[\d.]+", version)]
+
+
+def test_needs_have_floors_only():
+    assert "torch" in package_needs()
+    for needs in (package_needs(), requirements(read("requirements.txt")), requirements(read("environment.yml"))):
+        assert capped(needs) == []
+    assert capped(requirements('"torch>=2.4,<3"\n"numpy==2.0"\nscipy~=1.1\npandas>=2')) == ["torch", "numpy", "scipy"]
+
+
+def test_conda_gets_what_pip_gets():
+    conda_names = {"torch": "pytorch", "matplotlib": "matplotlib-base", "seaborn": "seaborn-base"}
+    conda = requirements(read("environment.yml"))
+    pip = package_needs() | requirements(read("requirements.txt"))
+    for name, floor in pip.items():
+        assert conda.get(conda_names.get(name, name)) == floor, f"environment.yml says something else about {name}"
+
+
+def test_constraints_are_exact_public_versions():
+    lines = [line for line in read("constraints.txt").splitlines() if not line.startswith("#")]
+    assert len(lines) > 50
+    for line in lines:
+        assert re.fullmatch(r"[a-z0-9-]+==[\w.]+ ; python_version >= \"3\.11\"", line), line
+        assert not re.match(r"nvidia|cuda|triton", line), f"{line}: CUDA's packages follow torch"
+    pinned = requirements("\n".join(line.partition(" ;")[0] for line in lines))
+    assert set(package_needs()) | {"jupyterlab", "nbval", "pytest", "latex2mathml"} <= set(pinned)
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def committed_files():
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("this copy of the course is not a git checkout")
+    return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def test_no_file_is_too_large_for_github():
+    assert [path.name for path in committed_files() if path.stat().st_size > 35_000_000] == []
+
+
+def test_links_of_the_markdown_files_exist():
+    for path in committed_files():
+        if path.suffix == ".md":
+            assert missing_links(path.read_text(encoding="utf-8"), path.parent) == [], path.name
+    assert missing_links("[a](gone.md) [b](https://example.org) [c](#here)", ROOT) == ["gone.md"]
+
+
+def test_the_readme_is_up_to_date():
+    text = read("README.md")
+    assert "<!-- lessons -->" in text and "<!-- /lessons -->" in text
+    assert with_table(text) == text, "run: python site/readme.py"
+    assert with_table("<!-- lessons -->\nold\n<!-- /lessons -->") != "<!-- lessons -->\nold\n<!-- /lessons -->"
+
+
+def test_the_commands_of_the_readme_exist():
+    targets = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
+    shown = read("README.md") + read("Makefile").partition("help:\n")[2].partition("\n\n")[0]
+    named = set(re.findall(r"\bmake ([a-z]+)", shown))
+    assert {"course", "test", "lab", "bench", "claims", "clean"} <= named <= targets
+
+
+def test_continuous_integration_is_make_test():
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o111, "chmod +x .ci/run"
+    assert script.read_text().splitlines()[1:] == ['cd "$(dirname "$0")/.." && exec make test']

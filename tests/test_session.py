@@ -1,0 +1,140 @@
+"""The opening of a lesson: settings are read, wrong ones are named, seeds are set."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from tdnn_helpers import session
+from tdnn_helpers.session import BUDGETS, Session, budget, nearest, pick_device, quiet, runs_dir, seed_everything, start
+
+
+@pytest.fixture(autouse=True)
+def restored(monkeypatch):
+    """Figure style, lesson and random state are global; a test leaves them as it found them."""
+    import matplotlib as mpl
+
+    states = random.getstate(), np.random.get_state()
+    monkeypatch.setattr(session, "_lesson", None)
+    with mpl.rc_context(), torch.random.fork_rng():
+        yield
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+
+
+def draws():
+    return random.random(), np.random.rand(), torch.rand(()).item()
+
+
+def test_nearest_suggests_only_what_is_similar():
+    assert nearest("emojy", ["emoji", "digits"]) == ' Did you mean "emoji"?'
+    assert nearest("xyz", ["emoji", "digits"]) == ""
+    assert nearest(7, []) == ""
+
+
+@pytest.mark.parametrize("name", BUDGETS)
+def test_budget_is_read_from_the_environment(monkeypatch, name):
+    assert budget() == "standard"
+    monkeypatch.setenv("TDNN_BUDGET", name)
+    assert budget() == name
+
+
+def test_wrong_budget_is_named_with_the_nearest(monkeypatch):
+    monkeypatch.setenv("TDNN_BUDGET", "smok")
+    for call in (budget, lambda: start("a lesson")):
+        with pytest.raises(ValueError, match='TDNN_BUDGET is "smok".*Did you mean "smoke"'):
+            call()
+    assert session.current_lesson() is None
+
+
+def test_folders_and_device_follow_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("TDNN_DATA", str(tmp_path / "d"))
+    monkeypatch.setenv("TDNN_RUNS", str(tmp_path / "r"))
+    monkeypatch.setenv("TDNN_DEVICE", "meta")
+    assert session.data_dir() == tmp_path / "d"
+    assert runs_dir() == tmp_path / "r"
+    assert pick_device() == torch.device("meta")
+    monkeypatch.delenv("TDNN_RUNS")
+    monkeypatch.delenv("TDNN_DATA")
+    assert runs_dir().parts[-2:] == ("build", "runs")
+    assert (session.data_dir() / "checksums.json").exists()
+
+
+def test_runs_go_to_the_users_cache_where_there_is_no_checkout(monkeypatch, tmp_path):
+    monkeypatch.delenv("TDNN_RUNS")
+    monkeypatch.setattr(session, "_ROOT", tmp_path)
+    monkeypatch.setattr(session.Path, "home", lambda: tmp_path / "home")
+    assert runs_dir() == tmp_path / "home" / ".cache" / "tdnn_helpers"
+
+
+def test_seed_reaches_python_numpy_and_torch():
+    seed_everything(3)
+    first = draws()
+    seed_everything(3)
+    assert draws() == first
+    seed_everything(4)
+    assert all(a != b for a, b in zip(draws(), first, strict=True))
+    seed_everything(2**32 + 5)  # NumPy alone takes 32 bits
+
+
+def test_start_prints_one_line_and_sets_lesson_seed_and_style(capsys):
+    import matplotlib as mpl
+
+    opened = start("02_inputs", seed=5)
+    line = capsys.readouterr().out
+    assert line.count("\n") == 1
+    assert all(part in line for part in ("02_inputs", "CPU", "1 thread ", torch.__version__, "standard"))
+    assert session.current_lesson() == "02_inputs"
+    assert opened.device == torch.device("cpu") and opened.threads == 1
+    assert mpl.rcParams["axes.grid"] and not mpl.rcParams["axes.spines.top"]
+    after_start = draws()
+    seed_everything(5)
+    assert draws() == after_start
+
+
+@pytest.mark.parametrize("name", BUDGETS)
+def test_sizes_are_those_of_the_budget(name):
+    opened = Session("a lesson", name, torch.device("cpu"), 1)
+    sizes = opened.sizes(smoke=dict(n=1, seeds=2), standard=dict(n=10, seeds=5), full=dict(n=100, seeds=9))
+    assert (sizes.n, sizes.seeds) == dict(smoke=(1, 2), standard=(10, 5), full=(100, 9))[name]
+    with pytest.raises(ValueError, match="same sizes"):
+        opened.sizes(smoke=dict(n=1), standard=dict(n=10), full=dict(m=100))
+
+
+def test_allocator_reports_whether_it_could(monkeypatch):
+    monkeypatch.setattr(session.platform, "system", lambda: "Darwin")
+    assert session.keep_freed_memory() is False
+
+
+@pytest.mark.skipif(not session.platform.libc_ver()[0].startswith("glibc"), reason="glibc only")
+@pytest.mark.parametrize("refused_above", [2 << 30, 32 << 20], ids=["new glibc", "old glibc"])
+def test_allocator_takes_the_largest_threshold_that_glibc_allows(monkeypatch, refused_above):
+    settings = {}
+
+    class Libc:
+        def __init__(self, name):
+            pass
+
+        def mallopt(self, parameter, value):
+            accepted = parameter != -3 or value <= refused_above
+            if accepted:
+                settings[parameter] = value
+            return int(accepted)
+
+    monkeypatch.setattr(session.ctypes, "CDLL", Libc)
+    assert session.keep_freed_memory() is True
+    assert settings == {-3: min(1 << 30, refused_above), -1: 2**31 - 1}
+
+
+def test_quiet_silences_bars_and_ends_also_after_an_error(monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with pytest.raises(KeyError), quiet():
+        with session.progress(2, "inside") as bar:
+            assert bar.disable
+        raise KeyError
+    with session.progress(2, "outside") as bar:
+        assert not bar.disable
+    monkeypatch.setenv("TDNN_STATIC", "1")
+    with session.progress(2, "on a page") as bar:
+        assert bar.disable

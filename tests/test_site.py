@@ -1,0 +1,247 @@
+"""The site: pages need no network and keep what a notebook says. Execution goes on after a failure and cleans."""
+
+import base64
+import json
+import re
+import sys
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+import execute
+from build import build, draw
+from clean import clean
+from lessons import read_lesson
+from maths import mathml
+from setup_cell import badge, repository
+
+PNG = base64.b64encode(b"a picture").decode()
+TABLE = "<table class='dataframe'><tr><td>7</td></tr></table>"
+BENT = {"alt": 'A "bent" curve'}
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def lesson_notebook():
+    return new_notebook(
+        cells=[
+            new_markdown_cell(f"# 1 · A *first* lesson\n\n{badge('01_first.ipynb')}\n\nWhat it is\nabout.\n\nMore."),
+            new_code_cell("secret = 1", metadata={"tags": ["hide-input"]}),
+            new_markdown_cell(
+                "## The loss $L$\n\n$$L = -\\log p$$\n\n## The loss $L$\n\n"
+                "[next](02_second.ipynb#end) [data](../data/README.md) [here](#the-loss)\n\n"
+                "<details><summary>Hint</summary>\n\nA **bold** hint.\n\n</details>\n\n![alt of a badge](https://example.org/x.svg)"
+            ),
+            new_code_cell(
+                "plot()",
+                outputs=[
+                    new_output("display_data", data={"image/png": PNG, "text/plain": "<Figure>"}),
+                    new_output(
+                        "display_data", data={"image/png": PNG}, metadata={"image/png": {"alt": 'A "bent" curve'}}
+                    ),
+                    new_output("display_data", data={VIEW: {"model_id": "1"}, "text/plain": "IntSlider(value=3)"}),
+                    new_output("execute_result", data={"text/html": TABLE}),
+                    new_output("display_data", data={"text/markdown": "It fell by **3** points, $x < 1$."}),
+                    new_output("stream", name="stdout", text="1 < 2\n"),
+                ],
+            ),
+        ],
+        metadata={"tdnn": {"seconds": 90, "device": "cpu", "cpus": 2, "budget": "standard"}, "widgets": {"state": {}}},
+    )
+
+
+@pytest.fixture
+def site(tmp_path):
+    source = tmp_path / "notebooks"
+    (source / "verdicts").mkdir(parents=True)
+    nbformat.write(lesson_notebook(), source / "01_first.ipynb")
+    nbformat.write(new_notebook(cells=[new_markdown_cell("# Second\n\n## End")]), source / "02_second.ipynb")
+    words = {"C001": "holds here", "C002": "holds exactly", "C003": "refuted here"}
+    verdicts = {claim: {"verdict": verdict} for claim, verdict in words.items()}
+    (source / "verdicts" / "01_first.json").write_text(json.dumps(verdicts))
+    build(source, tmp_path / "site")
+    return tmp_path / "site"
+
+
+def parsed(path):
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+def test_pages_ask_nobody_for_anything(site):
+    for path in site.glob("*.html"):
+        for tag in parsed(path).find_all(["script", "link", "img", "iframe", "source", "video", "object"]):
+            for address in (tag.get("src"), tag.get("href"), tag.get("data")):
+                assert address is None or re.match(r"data:|style\.css$", address), f"{path.name}: {tag}"
+    assert "url(" not in (site / "style.css").read_text() and "@import" not in (site / "style.css").read_text()
+
+
+def test_a_page_has_one_title_and_its_contents(site):
+    page = parsed(site / "01_first.html")
+    assert [title.get_text() for title in page.find_all("h1")] == ["1 · A first lesson #"]
+    targets = [link["href"] for link in page.select(".contents a")]
+    assert targets == ["#the-loss", "#the-loss-2"]
+    assert all(page.find(id=target[1:]) for target in targets)
+
+
+def test_mathematics_becomes_mathml(site):
+    page = parsed(site / "01_first.html")
+    displays = [formula.get("display") for formula in page.select("main math")]
+    assert displays == ["inline", "block", "inline", "inline"]
+    assert "$" not in page.main.get_text()
+
+
+def test_figures_are_embedded_and_described(site):
+    figures = parsed(site / "01_first.html").select("figure img")
+    assert [figure["alt"] for figure in figures] == ["Figure: The loss $L$", 'A "bent" curve']
+    assert all(figure["src"] == f"data:image/png;base64,{PNG}" for figure in figures)
+
+
+def test_outputs_are_kept_and_widget_views_dropped(site):
+    page = parsed(site / "01_first.html")
+    assert page.select_one(".dataframe td").get_text() == "7"
+    assert page.select_one(".said strong").get_text() == "3"
+    assert page.select_one("pre.stdout").get_text() == "1 < 2\n"
+    assert "IntSlider" not in page.get_text() and "widget" not in str(page.main)
+
+
+def test_folded_parts_keep_their_content(site):
+    page = parsed(site / "01_first.html")
+    code, hint = page.select("main details")
+    assert code["class"] == ["fold"] and "secret" in code.get_text()
+    assert hint.find("strong").get_text() == "bold"
+
+
+def test_links_lead_somewhere(site):
+    page = parsed(site / "01_first.html")
+    addresses = [link["href"] for link in page.main.find_all("a")]
+    assert "02_second.html#end" in addresses
+    assert f"{repository()}/blob/main/data/README.md" in addresses
+    assert page.select_one("a[rel=next]")["href"] == "02_second.html" and page.select_one("a[rel=prev]") is None
+    assert parsed(site / "02_second.html").select_one("a[rel=prev]")["href"] == "01_first.html"
+
+
+def test_the_front_page_lists_the_lessons(site):
+    first, second = parsed(site / "index.html").select(".course > li")
+    words = " ".join(first.get_text().split())
+    assert words == "A first lesson What it is about. 1.5 min on 2 CPU cores holds 2 refuted 1"
+    assert second.a["href"] == "02_second.html" and "not measured yet" in second.get_text()
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no notebook"):
+        build(tmp_path, tmp_path / "site")
+
+
+def test_code_is_coloured_by_the_style_sheet(site):
+    tokens = {token["class"][0] for token in parsed(site / "01_first.html").select(".highlight span[class]")}
+    style = (site / "style.css").read_text()
+    assert {"n", "o", "mi"} <= tokens and all(f'.highlight [class^="{kind}"]' in style for kind in "ckms")
+
+
+def test_a_lesson_without_prose_or_title_is_named_by_its_file(tmp_path):
+    nbformat.write(new_notebook(cells=[new_code_cell("1")]), tmp_path / "03_bare.ipynb")
+    lesson = read_lesson(tmp_path / "03_bare.ipynb")
+    assert (lesson.title, lesson.description, lesson.cost) == ("03_bare", "", "not measured yet")
+
+
+@pytest.mark.parametrize("formula", [r"\nosuch{x}", "x_{", r"\begin{nosuch} a & b \end{nosuch}"])
+def test_a_formula_that_cannot_be_drawn_is_named(formula):
+    with pytest.raises(ValueError, match="cannot become MathML") as refusal:
+        mathml(formula)
+    assert formula in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("formula", "part"),
+    [
+        (r"\log p", '<mi>log</mi><mspace width="0.167em"/><mi>p</mi>'),
+        (r"\log(p)", "<mi>log</mi><mo"),
+        ("1/C", '<mo stretchy="false" lspace="0" rspace="0">&#x0002F;</mo>'),
+        ("x = -y", '<mo form="prefix">&#x02212;</mo>'),
+        (r"\begin{aligned} a &= b \\ c &= d \end{aligned}", "<mtr>"),
+    ],
+)
+def test_mathematics_is_spaced_as_tex_spaces_it(formula, part):
+    assert part in mathml(formula)
+
+
+# --- cleaning and executing -------------------------------------------------------------------------------------------
+
+
+def test_cleaning_drops_what_depends_on_the_run():
+    cell = new_code_cell(
+        "1",
+        metadata={"execution": {"iopub.execute_input": "2026-01-01"}, "tags": ["setup"], "collapsed": True},
+        outputs=[
+            new_output("stream", name="stderr", text="\r 10%|#   | 1/10 [00:01<00:09,  1.0it/s]"),
+            new_output("stream", name="stderr", text="\r100%|####| 10/10 [00:10<00:00,  1.0it/s]\n"),
+            new_output("stream", name="stderr", text="UserWarning: kept\n"),
+            new_output("stream", name="stdout", text="one\n"),
+            new_output("stream", name="stdout", text="two\n"),
+            new_output("display_data", data={"image/png": PNG + "\n", "image/svg+xml": "<svg/>"}, metadata={"x": 1}),
+            new_output("display_data", data={VIEW: {}, "text/plain": "Box()"}),
+        ],
+    )
+    twin = new_code_cell("2")
+    notebook = new_notebook(cells=[cell, twin], metadata={"widgets": {}, "tdnn": {"seconds": 1}, "colab": {}})
+    twin.id = cell.id
+    clean(notebook)
+    assert set(notebook.metadata) == {"kernelspec", "language_info", "tdnn"}
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert cell.metadata == {"tags": ["setup"]} and cell.id != twin.id
+    warning, printed, figure = cell.outputs
+    assert warning.text == "UserWarning: kept\n" and printed.text == "one\ntwo\n"
+    assert figure.data == {"image/png": PNG} and figure.metadata == {}
+    once = nbformat.writes(notebook)
+    assert nbformat.writes(clean(notebook)) == once
+
+
+def test_cleaning_gives_missing_ids_that_stay():
+    first, second = ({"cell_type": "markdown", "metadata": {}, "source": "same"} for _ in range(2))
+    ids = []
+    for _ in range(2):
+        old = {"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": [dict(first), dict(second)]}
+        notebook = clean(nbformat.from_dict(old))
+        nbformat.validate(notebook)
+        ids.append([cell.id for cell in notebook.cells])
+    assert ids[0] == ids[1] and len(set(ids[0])) == 2
+
+
+def test_a_failing_lesson_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+    source, out = tmp_path / "notebooks", tmp_path / "out"
+    source.mkdir()
+    nbformat.write(new_notebook(cells=[new_code_cell("raise ValueError('on purpose')")]), source / "01_bad.ipynb")
+    write = "import os, pathlib\nprint(os.environ['TDNN_STATIC'], pathlib.Path().resolve().name)"
+    nbformat.write(new_notebook(cells=[new_code_cell(write)]), source / "02_good.ipynb")
+    before = [path.read_bytes() for path in sorted(source.iterdir())]
+    (tmp_path / "runs" / "verdicts").mkdir(parents=True)
+    (tmp_path / "runs" / "verdicts" / "02_good.json").write_text("{}")
+    monkeypatch.setenv("TDNN_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("TDNN_STATIC", "0")
+    monkeypatch.setattr(execute, "NOTEBOOKS", source)
+    monkeypatch.setattr(execute, "machine", lambda: {"device": "cpu", "cpus": 2, "budget": "smoke"})
+
+    assert execute.main(out, []) == 1
+    captured = capsys.readouterr()
+    assert "01_bad FAILED" in captured.out and "02_good done" in captured.out and "on purpose" in captured.err
+    good = nbformat.read(out / "02_good.ipynb", as_version=4)
+    assert good.cells[0].outputs[0].text == "1 notebooks\n"
+    assert set(good.metadata.tdnn) == {"seconds", "device", "cpus", "budget"}
+    assert nbformat.read(out / "01_bad.ipynb", as_version=4).cells[0].outputs[0].output_type == "error"
+    assert (out / "verdicts" / "02_good.json").exists()
+    assert [path.read_bytes() for path in sorted(source.iterdir())] == before
+
+    assert execute.main(source, ["01_bad"]) == 1  # in place: a failing lesson keeps its last good outputs
+    assert (source / "01_bad.ipynb").read_bytes() == before[0]
+    with pytest.raises(FileNotFoundError, match="no lesson 09_none"):
+        execute.main(out, ["09_none"])
+
+
+def test_drawing_names_the_same_headings_once():
+    _, headings = draw(new_notebook(cells=[new_markdown_cell("# One\n## `f(x)` & more\n## 42 %\n## !!!")]))
+    assert [(level, name) for level, name, _ in headings] == [(1, "one"), (2, "f-x-more"), (2, "42"), (2, "section")]
+
+
+def test_the_folder_site_does_not_hide_python_s_own_site_module():
+    assert "site-packages" in sys.modules["site"].getsitepackages()[0]

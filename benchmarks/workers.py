@@ -13,7 +13,7 @@ SEEDS = 5
 
 
 def rows(size: Size) -> list[Row]:
-    steps = max(size.steps // 4, 5)
+    steps = max(size.steps // 8, 2)
     train = training_images(Size(1, steps, size.batch))
 
     def arm(rate):
@@ -26,6 +26,6 @@ def rows(size: Size) -> list[Row]:
     def run(workers):
         return images_per_second(lambda: compare(arms, SEEDS, workers=workers, threads=1), images)
 
-    speeds = interleaved({"one": run(1), "two": run(2)}, max(2, size.rounds - 2))  # the warm-up starts the processes
+    speeds = interleaved({"one": run(1), "two": run(2)}, 2)  # the warm-up starts the processes
     what = f"`compare`, {len(arms)} arms × {SEEDS} seeds, 2 workers"
     return [Row(what, "the same, 1 worker", speeds["two"], speeds["one"])]

@@ -6,6 +6,7 @@ then a slice: no worker processes, no image file opened twice.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -104,7 +105,7 @@ class Split:
         """``n`` images drawn at random, with the class proportions of the whole (to the nearest image)."""
         if not 0 < n <= len(self):
             raise ValueError(f"cannot take {n} images from {len(self)}.")
-        order = self._stratified_order(seed)
+        order = self._stratified_order(_stream(seed, "take"))
         return self[order[:n].sort().values]
 
     def per_class(self, n: int, *, seed: int) -> Split:
@@ -112,7 +113,7 @@ class Split:
         for name, count in self.counts().items():
             if count < n:
                 raise ValueError(f'class "{name}" has only {count} images, but {n} of each class were asked for.')
-        shuffled = _permutation(len(self), seed)
+        shuffled = torch.randperm(len(self), generator=_stream(seed, "per class"))
         chosen = [shuffled[self.targets[shuffled] == c][:n] for c in range(len(self.classes))]
         return self[torch.cat(chosen).sort().values]
 
@@ -129,14 +130,14 @@ class Split:
         if not fractions or min(fractions) <= 0 or total > 1 + 1e-9:
             raise ValueError(f"fractions must be above 0 and add up to at most 1, but they are {fractions}.")
         shares = [*fractions, 1 - total] if total < 1 - 1e-9 else list(fractions)
-        part = np.searchsorted(np.cumsum(shares[:-1]), self._places(seed), side="right")
+        part = np.searchsorted(np.cumsum(shares[:-1]), self._places(_stream(seed, "split")), side="right")
         return tuple(self[torch.from_numpy(part == i)] for i in self._checked(part, len(shares)))
 
     def folds(self, k: int, *, seed: int) -> list[tuple[Split, Split]]:
         """``k`` pairs (training, validation) of k-fold cross-validation; stratified, and groups stay together."""
         if k < 2:
             raise ValueError(f"cross-validation needs at least 2 folds, not {k}.")
-        fold = np.minimum((self._places(seed) * k).astype(int), k - 1)
+        fold = np.minimum((self._places(_stream(seed, "folds")) * k).astype(int), k - 1)
         return [(self[torch.from_numpy(fold != i)], self[torch.from_numpy(fold == i)]) for i in self._checked(fold, k)]
 
     def _unit(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -146,22 +147,22 @@ class Split:
         stratum = self.targets.numpy()[first] if self.classes else np.zeros(len(first), dtype=int)
         return unit, size, stratum
 
-    def _places(self, seed: int) -> np.ndarray:
+    def _places(self, stream: torch.Generator) -> np.ndarray:
         """A place in [0, 1) for each image: random within its class, the same for all images of a group."""
         unit, size, stratum = self._unit()
         place = np.empty(len(size))
-        shuffled = _permutation(len(size), seed).numpy()
+        shuffled = torch.randperm(len(size), generator=stream).numpy()
         for c in np.unique(stratum):
             members = shuffled[stratum[shuffled] == c]
             end = np.cumsum(size[members])
             place[members] = (end - size[members] / 2) / end[-1]
         return place[unit]
 
-    def _stratified_order(self, seed: int) -> torch.Tensor:
+    def _stratified_order(self, stream: torch.Generator) -> torch.Tensor:
         """A random order of the images in which every prefix has the class proportions of the whole."""
         if not self.classes:
-            return _permutation(len(self), seed)
-        place = replace(self, extra={})._places(seed)
+            return torch.randperm(len(self), generator=stream)
+        place = replace(self, extra={})._places(stream)
         return torch.from_numpy(np.argsort(place, kind="stable"))
 
     def _checked(self, part: np.ndarray, parts: int) -> range:
@@ -196,9 +197,9 @@ class Split:
         classes = len(self.classes)
         if classes < 2:
             raise ValueError("label noise needs at least two classes.")
-        generator = torch.Generator().manual_seed(seed)
-        chosen = torch.randperm(len(self), generator=generator)[: round(rate * len(self))]
-        step = torch.randint(1, classes, (len(chosen),), generator=generator)
+        stream = _stream(seed, "label noise")
+        chosen = torch.randperm(len(self), generator=stream)[: round(rate * len(self))]
+        step = torch.randint(1, classes, (len(chosen),), generator=stream)
         targets = self.targets.clone()
         targets[chosen] = (targets[chosen] + step) % classes
         flipped = torch.zeros(len(self), dtype=torch.bool)
@@ -214,8 +215,11 @@ class Split:
         return replace(self, images=torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in parts]))
 
 
-def _permutation(n: int, seed: int) -> torch.Tensor:
-    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+def _stream(seed: int, purpose: str) -> torch.Generator:
+    """Random numbers for one purpose. Without this, the labels that ``with_label_noise(seed=0)`` changes would be the
+    very images that ``take(seed=0)`` draws first."""
+    digest = hashlib.sha256(f"{purpose} {seed}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:6], "big"))
 
 
 # ---- reading -----------------------------------------------------------------------------------------------------

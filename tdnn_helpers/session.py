@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import difflib
+import json
 import os
 import platform
 import random
@@ -194,4 +195,15 @@ def start(lesson: str, seed: int = 0, threads: int = 1) -> Session:
     if session.device.type == "cpu":
         keep_freed_memory()
     print(session)
+    print(_committed_run(lesson))
     return session
+
+
+def _committed_run(lesson: str) -> str:
+    """How long the run took whose outputs are committed, so that a reader knows how long to wait."""
+    notebook = _ROOT / "notebooks" / f"{lesson}.ipynb"
+    measured = json.loads(notebook.read_text("utf-8"))["metadata"].get("tdnn") if notebook.is_file() else None
+    if not measured:
+        return "How long this lesson takes has not been measured yet."
+    place = f"{measured['cpus']} CPU cores" if measured["device"] == "cpu" else measured["device"]
+    return f"The {measured['budget']} run of this lesson took {measured['seconds'] / 60:.1f} minutes on {place}."

@@ -430,3 +430,11 @@ def test_empty_folders_are_named(tmp_path):
         load(tmp_path)
     with pytest.raises(ValueError, match="no data set or folder"):
         load(tmp_path / "gone")
+
+
+def test_one_seed_for_every_edit_draws_independent_images():
+    """with_label_noise, take, split and folds of one seed once shared a permutation: all flips fell into one part."""
+    noisy = load("digits").with_label_noise(0.1, seed=0)
+    parts = [noisy.take(400, seed=0), noisy.per_class(40, seed=0), *noisy.split(0.5, seed=0), noisy.folds(2, seed=0)[0][0]]
+    for part in parts:
+        assert 0.05 < part.extra["flipped"].float().mean() < 0.15

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from ..data import Split
+from ..session import pick_device
 from ..train import Batch, Objective, predict
 
 TRAIN_SAMPLE, VAL_SAMPLE = 5000, 2000  # images that are looked at closely; duplicates and counts use all of them
@@ -38,10 +39,11 @@ class Case:
         n, m = min(len(self.train), TRAIN_SAMPLE), min(len(self.val), VAL_SAMPLE)
         # A bare copy of train that carries only the place of each image, so that suspects can be named.
         numbered = replace(self.train, extra={"position": torch.arange(len(self.train))})
-        self.sample, self.val_sample = numbered.take(n, seed=self.seed), self.val.take(m, seed=self.seed)
+        seed = self.seed + 1_000_003  # not the seed by which the caller chose, split or relabelled these very images
+        self.sample, self.val_sample = numbered.take(n, seed=seed), self.val.take(m, seed=seed)
         self.few_places = torch.from_numpy(np.random.default_rng(self.seed).permutation(n)[:FEW])
         self.few = self.sample[self.few_places]
-        self.device = next(self.model.parameters()).device
+        self.device = pick_device()
         self.batch_size = int(max(16, min(512, 4e6 // self.train.images[0].numel())))  # large images: smaller batches
 
     @property
@@ -121,6 +123,11 @@ class Case:
                 module.reset_parameters()
                 renewed += 1
         return fresh if renewed else None
+
+    @property
+    def awake(self) -> nn.Module:
+        """The model, or its new copy while all outputs are 0: a last layer of zeros is a usual start, not a fault."""
+        return self.model if self.fresh is None or self.outputs.any() else self.fresh
 
     # ---- the data ----------------------------------------------------------------------------------------------
 

@@ -113,11 +113,19 @@ def normalisation(case: Case) -> Iterator[Note]:
         f"What reaches the first layer ({name}, {layer}) has mean {_numbers(mean)} and standard deviation "
         f"{_numbers(std)}, from {values.min():.3g} to {values.max():.3g}."
     )
-    if spread < 0.01:
+    channels = case.train.images.shape[1]
+    levels, given = (len(part[:64].unique()) for part in (values, case.batch(64).images))
+    if levels <= 2 * channels < given / 4:
+        yield Note(
+            WRONG,
+            f"{evidence} Of {given} grey levels only {levels} are left.",
+            "The input was cast to an integer or cut off: convert to float first, and divide by 255 only once.",
+        )
+    elif spread < 0.01:
         yield Note(
             WRONG,
             evidence,
-            "The input hardly varies: it was scaled twice, cast to an integer, or divided by a far too large number.",
+            "The input hardly varies: it was scaled twice, or divided by a far too large number.",
         )
     elif size > 20:
         normed = any(isinstance(module, NORM_LAYERS) for module in case.model.modules())

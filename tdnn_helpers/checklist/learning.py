@@ -65,11 +65,15 @@ def _curves(case: Case) -> Iterator[Note]:
                 "Keep the weights of the lowest validation loss (fit(…, patience=)), or regularise: augmentation, "
                 "weight decay, more data.",
             )
-    elif len(train) >= 3 and train[-1] < 0.85 * train[-2] and train[-1] > 0.1 * case.prior_entropy:
+    elif _still_falling(train) and (not len(val) or _still_falling(val)) and train[-1] > 0.1 * case.prior_entropy:
         falling = percent(1 - train[-1] / train[-2])
         yield Note(LOOK, f"{evidence}: still falling by {falling} a record.", "Train for longer.")
     else:
         yield Note(FINE, f"{evidence}.")
+
+
+def _still_falling(values: np.ndarray) -> bool:
+    return len(values) >= 3 and values[-1] < 0.85 * values[-2]
 
 
 def _loss_now(case: Case) -> float:

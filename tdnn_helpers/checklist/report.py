@@ -8,9 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-NOT_CHECKED, FINE, LOOK, WRONG = "not checked", "fine", "look", "wrong"
-STATUSES = (NOT_CHECKED, FINE, LOOK, WRONG)  # from the least to the most urgent
-SYMBOLS = {NOT_CHECKED: "○", FINE: "✓", LOOK: "△", WRONG: "✗"}
+FINE, NOT_CHECKED, LOOK, WRONG = "fine", "not checked", "look", "wrong"
+STATUSES = (
+    FINE,
+    NOT_CHECKED,
+    LOOK,
+    WRONG,
+)  # a point is fine only if all of it was checked; the last is the most urgent
+SYMBOLS = {FINE: "✓", NOT_CHECKED: "○", LOOK: "△", WRONG: "✗"}
 TITLES = {
     1: "Input representation",
     2: "Normalisation",
@@ -64,7 +69,7 @@ class Report:
 
     @property
     def worst(self) -> str:
-        """The most urgent status of all: "wrong", "look", "fine", or "not checked"."""
+        """The most urgent status of all: "wrong", "look", "not checked" or "fine"."""
         return max((finding.status for finding in self.findings), key=STATUSES.index)
 
     def __getitem__(self, point: int) -> Finding:

@@ -53,8 +53,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a look, not a measurement")
     parser.add_argument("--update-readme", action="store_true", help="write the table into README.md")
+    cores = min(2, os.cpu_count() or 1)
+    parser.add_argument("--threads", type=int, default=cores, help="1 is the choice on a machine that others use too")
     arguments = parser.parse_args()
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    torch.set_num_threads(arguments.threads)
     keep_freed_memory()
     rows: list[Row] = []
     for subject in (loops, loader, settings, workers):

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from tdnn_helpers.data import Split
+from tdnn_helpers.split import Split
 from tdnn_helpers.train import fit
 
 from .loops import AUGMENT, network, training_images

@@ -25,7 +25,7 @@ class Size:
         return self.steps * self.batch
 
 
-FULL = Size(rounds=5, steps=100)
+FULL = Size(rounds=5, steps=60)
 QUICK = Size(rounds=2, steps=20)
 
 

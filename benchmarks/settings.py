@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from tdnn_helpers.data import Split
 from tdnn_helpers.session import keep_freed_memory
+from tdnn_helpers.split import Split
 from tdnn_helpers.train import fit
 
 from .loops import bare_loop, network, training_images
@@ -58,7 +58,7 @@ def rows(size: Size) -> list[Row]:
     images, targets = train.images.float().div(255), train.targets
     threads = torch.get_num_threads()
 
-    def arm(precision=None, memory_format=torch.contiguous_format, threads=threads):
+    def arm(precision=None, memory_format=torch.channels_last, threads=threads):
         def work():
             torch.set_num_threads(threads)
             model = network(train).to(memory_format=memory_format)
@@ -66,9 +66,8 @@ def rows(size: Size) -> list[Row]:
 
         return images_per_second(work, size.images)
 
-    arms = {"plain": arm(), "bare loop, `channels_last`": arm(memory_format=torch.channels_last)}
-    if threads > 1:
-        arms["bare loop, 1 thread"] = arm(threads=1)
+    arms = {"plain": arm(), "bare loop, images contiguous (NCHW)": arm(memory_format=torch.contiguous_format)}
+    arms["bare loop, 2 threads" if threads == 1 else "bare loop, 1 thread"] = arm(threads=2 if threads == 1 else 1)
     if has_amx():
         arms["bare loop, bfloat16 autocast (AMX)"] = arm(torch.bfloat16)
     try:

@@ -1,8 +1,8 @@
 """Helpers of the course *Training Deep Networks from Zero to Hero*.
 
 Import from the room that a name lives in, for example ``from tdnn_helpers.train import fit``.
-The rooms, each of which imports only from those before it: session, files, display, data, blood_smear, augment, models,
-train, compare, effects, claims, features, checklist, plots, widgets, exercises.
+The rooms, each of which imports only from those before it: session, files, display, split, data, blood_smear, augment,
+models, train, compare, effects, claims, features, checklist, plots, widgets, exercises.
 """
 
 __version__ = "0.1.0"

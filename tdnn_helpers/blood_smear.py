@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from .data import Split
+from .split import Split
 
 CLASSES = ("round nucleus", "lobed nucleus")
 

@@ -66,7 +66,9 @@ def compare(
     pool = joblib.Parallel(n_jobs=min(workers, len(jobs)), return_as="generator_unordered")
     tasks = (joblib.delayed(_run)(payload, key, arm, seed, threads) for arm, seed in jobs)
     results = {}
-    with progress(len(jobs), "runs") as bar:
+    with progress(len(jobs), "runs") as bar, warnings.catch_warnings():
+        # joblib replaces a worker whose memory has grown and says so; nothing is lost, and a reader can do nothing.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor")
         for arm, seed, rows, failure in pool(tasks):
             results[arm, seed] = rows, failure
             bar.update()

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from .data import Split
 from .session import nearest
+from .split import Split
 from .train import predict
 
 PROJECTIONS = ("pca", "t-sne", "umap")
@@ -38,7 +38,7 @@ def features(model: nn.Module, split: Split, *, layer: nn.Module | None = None) 
 
 
 def standardise(train: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Each column to mean 0 and standard deviation 1 by the statistics of ``train`` (N×D); constant columns become 0."""
+    """Each column to mean 0 and deviation 1 by the statistics of ``train`` (N×D); constant columns become 0."""
     mean, std = train.mean(0), train.std(0)
     std = torch.where(std > 1e-8, std, torch.inf)
     return tuple((part - mean) / std for part in (train, *others))
@@ -73,7 +73,8 @@ def project(features: torch.Tensor, method: str, *, seed: int = 0) -> np.ndarray
     Raises ValueError for an unknown method.
     """
     if method not in PROJECTIONS:
-        raise ValueError(f'unknown projection "{method}".{nearest(method, PROJECTIONS)} Known: {", ".join(PROJECTIONS)}.')
+        known = ", ".join(PROJECTIONS)
+        raise ValueError(f'unknown projection "{method}".{nearest(method, PROJECTIONS)} Known: {known}.')
     from sklearn.decomposition import PCA
 
     points = np.asarray(features, dtype=np.float64)
@@ -90,4 +91,7 @@ def project(features: torch.Tensor, method: str, *, seed: int = 0) -> np.ndarray
         warnings.simplefilter("ignore", UserWarning)  # "n_jobs overridden by random_state": that is what a seed is for
         from umap import UMAP
 
-        return UMAP(n_neighbors=min(15, len(points) - 1), random_state=seed).fit_transform(points).astype(np.float64)
+        threads = torch.get_num_threads()
+        drawn = UMAP(n_neighbors=min(15, len(points) - 1), random_state=seed).fit_transform(points).astype(np.float64)
+        torch.set_num_threads(threads)  # numba, under UMAP, sets the number that OpenMP shares with torch
+        return drawn

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from .data import Split
 from .effects import difference, mean_interval
+from .split import Split
 
 MARKERS = "osD^vPX*"
 
@@ -66,7 +66,8 @@ def plot_curves(
     for index, arm in enumerate(runs["arm"].unique()):
         for style, split in zip(("-", "--", ":"), splits):
             rows = runs[(runs["arm"] == arm) & (runs["split"] == split) & (runs["metric"] == metric)]
-            table = rows.pivot_table(index="step", columns="seed", values="value", observed=True) * (100 if percent else 1)
+            table = rows.pivot_table(index="step", columns="seed", values="value", observed=True)
+            table *= 100 if percent else 1
             if table.empty:
                 raise ValueError(f'no "{metric}" was recorded for "{split}" in arm "{arm}".')
             middle, low, high = _bands(table.to_numpy())
@@ -122,11 +123,19 @@ def plot_arms(
         error = [[effect.mean - effect.low], [effect.high - effect.mean]]
         axis.errorbar(i + 0.18, effect.mean, error, fmt=MARKERS[i % 8], color=_colour(i), capsize=3, zorder=3)
     if baseline is not None:
-        axis.axhline(baseline, color="#555555", linewidth=1, linestyle=":")
-        axis.annotate(baseline_label, (len(arms) - 0.62, baseline), va="bottom", ha="right", fontsize=8, color="#555555")
-    axis.set(xticks=range(len(arms)), xticklabels=arms, ylabel=label or f"{split} {metric}", xlim=(-0.5, len(arms) - 0.4))
+        mark_level(axis, baseline, baseline_label)
+    axis.set(xticks=range(len(arms)), xticklabels=arms, xlim=(-0.5, len(arms) - 0.4))
+    axis.set_ylabel(label or f"{split} {metric}")
     axis.grid(axis="x", visible=False)
     return axis.figure
+
+
+def mark_level(where: Figure | plt.Axes, level: float, label: str) -> None:
+    """A dotted horizontal line, named at the right edge, outside the data. ``where``: an axis, or a figure's first."""
+    axis = where.axes[0] if isinstance(where, Figure) else where
+    axis.axhline(level, color="#555555", linewidth=1, linestyle=":")
+    place = axis.get_yaxis_transform()
+    axis.annotate(label, (1.01, level), xycoords=place, va="center", fontsize=8, color="#555555", annotation_clip=False)
 
 
 def last_values(runs, metric: str, split: str = "test"):
@@ -151,7 +160,7 @@ def plot_differences(
     unit: str = "",
     axis=None,
 ) -> Figure:
-    """Paired differences (first minus second of each pair of arms), mean and 95 % interval, against the line of zero."""
+    """Paired differences (first minus second of each pair of arms): mean and 95 % interval, and the line of zero."""
     if axis is None:
         figure, axis = plt.subplots(figsize=(6.0, 0.5 * len(pairs) + 1.1), layout="constrained")
     axis.axvline(0, color="#555555", linewidth=1)
@@ -169,7 +178,7 @@ def plot_differences(
 def plot_projections(
     points: Mapping[str, np.ndarray], targets: torch.Tensor, classes: Sequence[str], *, columns: int = 4
 ) -> Figure:
-    """Two-dimensional projections side by side: title → N×2 points, coloured (and, beyond 8 classes, marked) by class."""
+    """Two-dimensional projections side by side: title → N×2 points, coloured and marked by class."""
     rows, columns = -(-len(points) // columns), min(columns, len(points))
     figure, axes = plt.subplots(
         rows, columns, figsize=(2.7 * columns, 2.75 * rows + 0.5), squeeze=False, layout="constrained"

@@ -98,7 +98,7 @@ def keep_freed_memory() -> bool:
 
 
 def set_figure_style() -> None:
-    """One look for every figure: colour-blind-safe colours, light grid, readable sizes. Sizes are in inches and points."""
+    """One look for every figure: colour-blind-safe colours, light grid, readable sizes."""
     import matplotlib as mpl
 
     colours = ["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#949494"]

@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from .augment import Augment
-from .data import Split
 from .session import pick_device, progress
+from .split import Split
 
 CHECK_EVERY = 20  # steps between two looks at the losses; on a GPU each look waits for the device
 
@@ -172,7 +172,7 @@ def fit(
     if not len(train):
         raise ValueError("the training split is empty.")
     if patience is not None and val is None:
-        raise ValueError("patience needs a validation split: early stopping on training data does not stop overfitting.")
+        raise ValueError("patience needs a validation split: training data cannot say when to stop.")
     if on_divergence not in ("raise", "stop"):
         raise ValueError(f'on_divergence is "raise" or "stop", not "{on_divergence}".')
     device = torch.device(device or pick_device())

@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tdnn_helpers.data import FASHION_CLASSES, NAMES, Split, load
+from tdnn_helpers.data import FASHION_CLASSES, NAMES, load
+from tdnn_helpers.split import Split
 
 
 def make(n=60, classes=3, channels=1, size=4, seed=0, **extra):
@@ -435,6 +436,11 @@ def test_empty_folders_are_named(tmp_path):
 def test_one_seed_for_every_edit_draws_independent_images():
     """with_label_noise, take, split and folds of one seed once shared a permutation: all flips fell into one part."""
     noisy = load("digits").with_label_noise(0.1, seed=0)
-    parts = [noisy.take(400, seed=0), noisy.per_class(40, seed=0), *noisy.split(0.5, seed=0), noisy.folds(2, seed=0)[0][0]]
+    parts = [
+        noisy.take(400, seed=0),
+        noisy.per_class(40, seed=0),
+        *noisy.split(0.5, seed=0),
+        noisy.folds(2, seed=0)[0][0],
+    ]
     for part in parts:
         assert 0.05 < part.extra["flipped"].float().mean() < 0.15

@@ -72,7 +72,9 @@ def test_silhouette_of_two_far_clusters_is_near_one_and_of_noise_near_zero():
 def test_projections_keep_two_far_groups_apart_and_repeat(method):
     labels = torch.arange(60) % 2
     points = torch.randn(60, 8, generator=torch.Generator().manual_seed(0)) + 40 * labels[:, None]
+    threads = torch.get_num_threads()
     drawn = project(points, method, seed=3)
+    assert torch.get_num_threads() == threads
     assert drawn.shape == (60, 2) and drawn.dtype == np.float64 and np.isfinite(drawn).all()
     np.testing.assert_array_equal(drawn, project(points, method, seed=3))
     assert silhouette(torch.from_numpy(drawn), labels) > 0.5

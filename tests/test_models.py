@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from tdnn_helpers.data import Split, load
+from tdnn_helpers.data import load
 from tdnn_helpers.models import Normalise, channel_statistics, count_parameters, mlp, normalise, small_cnn
+from tdnn_helpers.split import Split
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The opening of a lesson: settings are read, wrong ones are named, seeds are set."""
 
+import json
 import random
 
 import numpy as np
@@ -78,13 +79,13 @@ def test_seed_reaches_python_numpy_and_torch():
     seed_everything(2**32 + 5)  # NumPy alone takes 32 bits
 
 
-def test_start_prints_one_line_and_sets_lesson_seed_and_style(capsys):
+def test_start_says_where_it_runs_and_sets_lesson_seed_threads_and_style(capsys):
     import matplotlib as mpl
 
     opened = start("02_inputs", seed=5)
-    line = capsys.readouterr().out
-    assert line.count("\n") == 1
-    assert all(part in line for part in ("02_inputs", "CPU", "1 thread ", torch.__version__, "standard"))
+    line, how_long = capsys.readouterr().out.splitlines()
+    assert "has not been measured" in how_long
+    assert all(part in line for part in ("02_inputs", "CPU", "1 thread ·", torch.__version__, "standard"))
     assert session.current_lesson() == "02_inputs"
     assert opened.device == torch.device("cpu") and opened.threads == 1
     assert mpl.rcParams["axes.grid"] and not mpl.rcParams["axes.spines.top"]
@@ -100,6 +101,30 @@ def test_sizes_are_those_of_the_budget(name):
     assert (sizes.n, sizes.seeds) == dict(smoke=(1, 2), standard=(10, 5), full=(100, 9))[name]
     with pytest.raises(ValueError, match="same sizes"):
         opened.sizes(smoke=dict(n=1), standard=dict(n=10), full=dict(m=100))
+
+
+def test_start_sets_the_threads_it_prints(capsys):
+    before = torch.get_num_threads()
+    try:
+        assert start("02_inputs", threads=2).threads == torch.get_num_threads() == 2
+        assert "2 threads ·" in capsys.readouterr().out
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_start_tells_how_long_the_committed_run_took(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(session, "_ROOT", tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    known = {"cpus": 2, "budget": "standard", "device": "cpu", "seconds": 90}
+    for run, expected in (
+        (known, "The standard run of this lesson took 1.5 minutes on 2 CPU cores."),
+        ({**known, "device": "T4"}, "took 1.5 minutes on T4."),
+        (None, "has not been measured"),
+    ):
+        metadata = {"tdnn": run} if run else {}
+        (tmp_path / "notebooks" / "02_inputs.ipynb").write_text(json.dumps({"metadata": metadata}), encoding="utf-8")
+        start("02_inputs")
+        assert expected in capsys.readouterr().out
 
 
 def test_allocator_reports_whether_it_could(monkeypatch):

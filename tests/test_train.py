@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from tdnn_helpers.augment import chain, flip, shift
-from tdnn_helpers.data import Split, load
+from tdnn_helpers.data import load
 from tdnn_helpers.models import mlp, small_cnn
+from tdnn_helpers.split import Split
 from tdnn_helpers.train import (
     Batch,
     Diverged,

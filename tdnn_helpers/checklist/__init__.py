@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..data import Split
 from ..session import pick_device
+from ..split import Split
 from ..train import Objective, classification
 from . import inputs, labels, learning, loss_and_output, validation
 from .case import Case

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..data import Split
 from ..session import pick_device
+from ..split import Split
 from ..train import Batch, Objective, predict
 
 TRAIN_SAMPLE, VAL_SAMPLE = 5000, 2000  # images that are looked at closely; duplicates and counts use all of them

@@ -123,7 +123,8 @@ def _features(case: Case) -> Iterator[Note]:
         untrained = worth(*standardise(features(case.fresh, case.few), features(case.fresh, case.val_sample)))
         others, text = [pixels, untrained], f"{text}, an untrained copy {percent(untrained)}"
     evidence = f"5 nearest neighbours by penultimate features: {percent(learned)} ({text})."
-    if interval(learned, len(case.val_sample))[1] < max(others):
+    n = len(case.val_sample)
+    if interval(learned, n)[1] < interval(max(others), n)[0]:
         yield Note(
             LOOK,
             evidence,

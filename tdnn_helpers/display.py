@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 100  # sharp enough on a page
-COLOURS = 160  # no reader sees the difference, and a lesson's figures together stay below half a megabyte
+COLOURS = 96  # no reader sees the difference, and a lesson's figures together stay below half a megabyte
 
 
 def png(fig: Figure) -> bytes:

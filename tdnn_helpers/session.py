@@ -166,12 +166,16 @@ class Session:
     device: torch.device
     threads: int
 
-    def sizes(self, *, smoke: dict[str, Any], standard: dict[str, Any], full: dict[str, Any]) -> SimpleNamespace:
-        """The sizes of this run. All three must name the same things (ValueError otherwise)."""
-        choices = dict(smoke=smoke, standard=standard, full=full)
-        if not smoke.keys() == standard.keys() == full.keys():
-            raise ValueError("smoke, standard and full must name the same sizes.")
-        return SimpleNamespace(**choices[self.budget])
+    def sizes(self, **choices: tuple[Any, Any, Any]) -> SimpleNamespace:
+        """The sizes of this run: each name is given as (smoke, standard, full).
+
+        ValueError if one does not have exactly these three.
+        """
+        for name, values in choices.items():
+            if not isinstance(values, tuple) or len(values) != len(BUDGETS):
+                raise ValueError(f"{name} needs three sizes, (smoke, standard, full), not {values!r}.")
+        place = BUDGETS.index(self.budget)
+        return SimpleNamespace(**{name: values[place] for name, values in choices.items()})
 
     def __str__(self) -> str:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type.upper()

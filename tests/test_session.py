@@ -97,10 +97,12 @@ def test_start_says_where_it_runs_and_sets_lesson_seed_threads_and_style(capsys)
 @pytest.mark.parametrize("name", BUDGETS)
 def test_sizes_are_those_of_the_budget(name):
     opened = Session("a lesson", name, torch.device("cpu"), 1)
-    sizes = opened.sizes(smoke=dict(n=1, seeds=2), standard=dict(n=10, seeds=5), full=dict(n=100, seeds=9))
-    assert (sizes.n, sizes.seeds) == dict(smoke=(1, 2), standard=(10, 5), full=(100, 9))[name]
-    with pytest.raises(ValueError, match="same sizes"):
-        opened.sizes(smoke=dict(n=1), standard=dict(n=10), full=dict(m=100))
+    sizes = opened.sizes(n=(1, 10, 100), seeds=(2, 5, 9), layers=([1], [1, 2], [1, 2, 3]))
+    expected = dict(smoke=(1, 2, 1), standard=(10, 5, 2), full=(100, 9, 3))[name]
+    assert (sizes.n, sizes.seeds, len(sizes.layers)) == expected
+    for wrong in ((1, 10), 5):
+        with pytest.raises(ValueError, match="n needs three sizes"):
+            opened.sizes(n=wrong)
 
 
 def test_start_sets_the_threads_it_prints(capsys):

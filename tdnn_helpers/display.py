@@ -11,8 +11,8 @@ from IPython.display import display
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DPI = 100  # sharp enough on a page
-COLOURS = 96  # no reader sees the difference, and a lesson's figures together stay below half a megabyte
+DPI = 96  # sharp enough on a page
+COLOURS = 64  # lines and letters need few; the figures of a lesson together must stay below half a megabyte
 
 
 def png(fig: Figure) -> bytes:

@@ -212,3 +212,25 @@ def test_a_figure_that_was_open_before_is_not_touched(shown, monkeypatch):
     widgets.explore(draw_line, slope=[1])
     assert plt.get_fignums() == [mine.number]
     plt.close(mine)
+
+
+def test_a_picture_keeps_the_colours_of_its_thin_lines():
+    """A palette must not merge two colours of the cycle: an arm would take the colour of another."""
+    import io
+
+    import matplotlib.pyplot as plt
+    from PIL import Image
+
+    from tdnn_helpers.display import png
+
+    colours = ["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#949494"]
+    figure, axis = plt.subplots()
+    for height, colour in enumerate(colours):
+        axis.axhline(height, color=colour, linewidth=2)
+        axis.axhspan(height - 0.3, height + 0.3, color=colour, alpha=0.15, linewidth=0)
+    drawn = Image.open(io.BytesIO(png(figure))).convert("RGB")
+    plt.close(figure)
+    seen = [colour for _, colour in drawn.getcolors(maxcolors=256)]
+    for colour in colours:
+        wanted = tuple(int(colour[place : place + 2], 16) for place in (1, 3, 5))
+        assert min(max(abs(a - b) for a, b in zip(wanted, found)) for found in seen) <= 6, colour

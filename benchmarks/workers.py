@@ -24,7 +24,7 @@ def rows(size: Size) -> list[Row]:
     images = len(arms) * SEEDS * len(train)
 
     def run(workers):
-        return images_per_second(lambda: compare(arms, SEEDS, workers=workers, threads=1), images)
+        return images_per_second(lambda: compare(arms, SEEDS, workers=workers, threads=1, store=False), images)
 
     speeds = interleaved({"one": run(1), "two": run(2)}, 2)  # the warm-up starts the processes
     what = f"`compare`, {len(arms)} arms × {SEEDS} seeds, 2 workers"

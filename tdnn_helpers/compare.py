@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from .session import keep_freed_memory, pick_device, progress, quiet, seed_everything
+from .store import Store
 from .train import History
 
 Arm = Callable[[int], History | Mapping[str, float]]
@@ -25,13 +26,22 @@ class ArmsFailed(RuntimeError):
 
 
 def compare(
-    arms: Mapping[str, Arm], seeds: int | Iterable[int] = 5, *, workers: int | None = None, threads: int | None = None
+    arms: Mapping[str, Arm],
+    seeds: int | Iterable[int] = 5,
+    *,
+    workers: int | None = None,
+    threads: int | None = None,
+    store: bool = True,
 ):
     """Run every arm with every seed and return one tidy DataFrame.
 
     Before each run Python, NumPy and torch are seeded with the run's seed. Arms that build the same network therefore
     start from the same weights, and an arm passes the seed on to its split and to ``fit``: that is what makes a pair.
     Runs go to separate processes with ``threads`` CPU threads each; the result does not depend on how many processes.
+    Inside ``joblib.parallel_config(backend=…)`` they go wherever that backend takes them.
+
+    A run that finished is kept (see :mod:`tdnn_helpers.store`) and found again as long as all it follows from is the
+    same, so an arm should speak through what it returns and through nothing else.
 
     Args:
         arms: name → function of the seed, which returns a :class:`~tdnn_helpers.train.History` or a mapping such as
@@ -40,6 +50,7 @@ def compare(
         seeds: how many (0, 1, …) or which ones.
         workers: processes; default one per CPU core, or 1 (this process) when there is a GPU.
         threads: CPU threads for each run; default 1 on a CPU, unchanged on a GPU.
+        store: look for kept runs and keep the new ones. The environment variable TDNN_STORE=0 switches it off.
 
     Returns:
         A DataFrame with the columns arm (categorical, in the order given), seed, step, split, metric, value, seconds.
@@ -47,7 +58,8 @@ def compare(
 
     Raises:
         ArmsFailed: if every run failed.
-        ValueError: no arms, no seeds, or a seed given twice.
+        ValueError: no arms, no seeds, or a seed given twice; a joblib backend that would run arms in threads side by
+            side, which share one random state.
     """
     import pandas as pd
 
@@ -57,21 +69,33 @@ def compare(
     on_cpu = pick_device().type == "cpu"
     workers = workers or (joblib.cpu_count() if on_cpu else 1)
     threads = threads or (1 if on_cpu else torch.get_num_threads())
+    in_threads = getattr(joblib.parallel.get_active_backend()[0], "uses_threads", False)
+    if in_threads and joblib.effective_n_jobs(workers) > 1:
+        raise ValueError(
+            "runs cannot go side by side in threads, because threads share one random state: "
+            "choose a joblib backend of processes, or workers=1."
+        )
 
-    # The arms travel once, as one array that joblib maps into the memory of every worker on this machine.
-    payload = np.frombuffer(cloudpickle.dumps(dict(arms)), dtype=np.uint8)
-    key = hashlib.sha256(payload).hexdigest()
     # Seed by seed, so that whatever has finished when a reader interrupts is made of whole pairs.
     jobs = [(arm, seed) for seed in seeds for arm in arms]
-    pool = joblib.Parallel(n_jobs=min(workers, len(jobs)), return_as="generator_unordered")
-    tasks = (joblib.delayed(_run)(payload, key, arm, seed, threads) for arm, seed in jobs)
-    results = {}
-    with progress(len(jobs), "runs") as bar, warnings.catch_warnings():
-        # joblib replaces a worker whose memory has grown and says so; nothing is lost, and a reader can do nothing.
-        warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor")
-        for arm, seed, rows, failure in pool(tasks):
-            results[arm, seed] = rows, failure
-            bar.update()
+    kept = Store(arms, threads, enabled=store)
+    results = {job: (rows, "") for job in jobs if (rows := kept.get(*job)) is not None}
+    missing = [job for job in jobs if job not in results]
+    if missing:
+        # The arms travel once, as one array that joblib maps into the memory of every worker on this machine.
+        payload = np.frombuffer(cloudpickle.dumps(dict(arms)), dtype=np.uint8)
+        key = hashlib.sha256(payload).hexdigest()
+        pool = joblib.Parallel(n_jobs=min(workers, len(missing)), return_as="generator_unordered")
+        tasks = (joblib.delayed(_run)(payload, key, arm, seed, threads) for arm, seed in missing)
+        what = f"runs ({len(results)} kept)" if results else "runs"
+        with progress(len(missing), what) as bar, warnings.catch_warnings():
+            # joblib replaces a worker whose memory has grown and says so; nothing is lost, and a reader can do nothing.
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor")
+            for arm, seed, rows, failure, source in pool(tasks):
+                results[arm, seed] = rows, failure
+                if not failure:
+                    kept.put(arm, seed, rows, source)
+                bar.update()
 
     failures = [(arm, seed, results[arm, seed][1]) for arm, seed in jobs if results[arm, seed][1]]
     for arm, seed, why in failures:
@@ -85,8 +109,8 @@ def compare(
     return frame
 
 
-def _run(payload: np.ndarray, key: str, arm: str, seed: int, threads: int) -> tuple[str, int, list[tuple], str]:
-    """One run, in whatever process: (arm, seed, rows, reason of failure or "")."""
+def _run(payload: np.ndarray, key: str, arm: str, seed: int, threads: int) -> tuple[str, int, list[tuple], str, str]:
+    """One run, in whatever process: (arm, seed, rows, reason of failure or "", the source of this package there)."""
     global _arms_in_this_process
     if _arms_in_this_process is None or _arms_in_this_process[0] != key:
         _arms_in_this_process = key, cloudpickle.loads(payload.tobytes())
@@ -96,16 +120,16 @@ def _run(payload: np.ndarray, key: str, arm: str, seed: int, threads: int) -> tu
     seed_everything(seed)
     try:
         with quiet():
-            return arm, seed, _rows(_arms_in_this_process[1][arm](seed)), ""
+            return arm, seed, _rows(_arms_in_this_process[1][arm](seed)), "", Store.source
     except Exception as error:  # one failing arm must not lose the others
-        return arm, seed, [], f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+        return arm, seed, [], f"{type(error).__name__}: {error}\n{traceback.format_exc()}", Store.source
     finally:
         torch.set_num_threads(threads_before)
 
 
 def _rows(result: History | Mapping[str, float]) -> list[tuple]:
     if isinstance(result, History):
-        return result.rows
+        return [(int(step), *map(str, names), float(value), float(took)) for step, *names, value, took in result.rows]
     if not isinstance(result, Mapping):
         raise TypeError(f"an arm returns a History or a mapping of names to numbers, not {type(result).__name__}.")
     rows = []

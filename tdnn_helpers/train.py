@@ -7,11 +7,10 @@ a dozen lines and shows that both give the same numbers.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -19,6 +18,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from .augment import Augment
+from .checkpoint import Checkpoint
+from .run import History, Run
 from .session import pick_device, progress
 from .split import Split
 
@@ -70,35 +71,20 @@ class Diverged(RuntimeError):
     """The loss became NaN or infinite."""
 
 
-@dataclass
-class History:
-    """What a run left behind. ``rows`` are (step, split, metric, value, seconds since the start); ``step_losses`` holds
-    the training loss of every single step; ``diverged_at`` is the step of the first loss that was not finite."""
-
-    rows: list[tuple[int, str, str, float, float]] = field(default_factory=list)
-    step_losses: list[float] = field(default_factory=list)
-    diverged_at: int | None = None
-    best_step: int | None = None
-    seconds: float = 0.0
-
-    def record(self, split: str, **metrics: float) -> History:
-        """Add metrics measured after the last step, for example ``history.record("test", **evaluate(model, test))``."""
-        step = len(self.step_losses)
-        self.rows += [(step, split, name, float(value), self.seconds) for name, value in metrics.items()]
-        return self
-
-    def frame(self):
-        """A tidy DataFrame with the columns step, split, metric, value, seconds."""
-        import pandas as pd
-
-        return pd.DataFrame(self.rows, columns=["step", "split", "metric", "value", "seconds"])
-
-    def last(self, split: str, metric: str) -> float:
-        """The last value of a metric; KeyError if it was never recorded."""
-        for _, row_split, name, value, _ in reversed(self.rows):
-            if (row_split, name) == (split, metric):
-                return value
-        raise KeyError(f'no "{metric}" was recorded for "{split}".')
+@contextmanager
+def enough_memory(batch_size: int) -> Iterator[None]:
+    """MemoryError, with a smaller batch to try, instead of what torch says when a step does not fit into memory."""
+    try:
+        yield
+    except RuntimeError as error:
+        # The words of CUDA and MPS, of the CPU under Linux and macOS, and of the CPU under Windows.
+        phrases = ("out of memory", "can't allocate memory", "not enough memory")
+        if not any(phrase in str(error).lower() for phrase in phrases):
+            raise
+        remedy = f"batch_size={batch_size // 2}" if batch_size > 1 else "a smaller network or smaller images"
+        raise MemoryError(
+            f"a training step with batch_size={batch_size} needs more memory than there is: try {remedy}."
+        ) from error
 
 
 def sgd(lr: float = 0.1, *, momentum: float = 0.9, weight_decay: float = 5e-4) -> Callable:
@@ -141,6 +127,7 @@ def fit(
     device: torch.device | str | None = None,
     precision: torch.dtype = torch.float32,
     on_divergence: str = "raise",
+    checkpoint: str | Path | None = None,
 ) -> History:
     """Train ``model`` in place and return its history.
 
@@ -162,10 +149,15 @@ def fit(
         seed: of the order of the images, the augmentation and dropout.
         precision: float32, or bfloat16 / float16 for mixed precision (float16 scales its gradients; CUDA only).
         on_divergence: "raise" stops with :class:`Diverged`; "stop" ends the run and notes ``history.diverged_at``.
+        checkpoint: a file that is saved at every record, at the end, and on Ctrl-C (after the step under way; then
+            ``read_history(checkpoint)`` gives the history so far). The same call goes on from it, bit for bit on a CPU,
+            and returns at once if the run had ended. An objective must keep nothing between steps for that.
 
     Raises:
-        ValueError: settings that contradict each other, an empty split, a model output that does not fit the targets.
+        ValueError: settings that contradict each other, an empty split, a model output that does not fit the targets,
+            a checkpoint that is damaged or belongs to another run (it is left as it is).
         Diverged: the loss became NaN or infinite.
+        MemoryError: a step does not fit into memory.
     """
     if (epochs is None) == (steps is None):
         raise ValueError("give either epochs or steps, and only one of them.")
@@ -184,79 +176,90 @@ def fit(
 
     model.to(device)
     optimizer = (optimizer or sgd())(model.parameters())
+    kept = Checkpoint(
+        checkpoint, model, optimizer, {"train": train, "val": val}, steps=steps, batch_size=batch_size, seed=seed,
+        precision=precision, patience=patience, evaluate_every=evaluate_every, on_divergence=on_divergence,
+        device=device.type, objective=objective, schedule=schedule, augment=augment,
+    )  # fmt: skip
     scheduler = schedule(optimizer, steps)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
-    history = History()
-    losses, rates = torch.zeros(steps, device=device), []
-    totals: dict[str, torch.Tensor] = {}
-    seen = checked = since_best = 0
-    best_loss, best_weights = float("inf"), None
-    clock = time.perf_counter()
+    generator, history = torch.Generator(device).manual_seed(seed), History()
+    losses = torch.zeros(steps, device=device)
+    run = Run(model, optimizer, scheduler, scaler, generator, history, losses)
 
     with (
+        kept,
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         progress(steps, "training") as bar,
     ):
         torch.manual_seed(seed)
-        batches = _training_batches(train, batch_size, augment, seed, device)
+        kept.resume(run)
         model.train()
-        for step in range(1, steps + 1):
-            batch = next(batches)
-            with _mixed(device, precision):
-                loss, metrics = objective(model, batch)
-            optimizer.zero_grad(set_to_none=True)
-            scaler.scale(loss).backward()
-            scaler.step(optimizer)
+        if run.finished:
+            return history
+        batches = _training_batches(train, batch_size, augment, seed, run)
+        bar.update(run.step)
+        for step in range(run.step + 1, steps + 1):
+            kept.between_steps(run, due=run.step % evaluate_every == 0)
+            with enough_memory(min(batch_size, len(train))):
+                batch = next(batches)
+                with _mixed(device, precision):
+                    loss, metrics = objective(model, batch)
+                optimizer.zero_grad(set_to_none=True)
+                scaler.scale(loss).backward()
+                scaler.step(optimizer)
             scaler.update()
-            rates.append(float(optimizer.param_groups[0]["lr"]))
+            run.rates.append(float(optimizer.param_groups[0]["lr"]))
             scheduler.step()
 
-            size = len(batch.images)
+            run.step, size = step, len(batch.images)
             losses[step - 1] = loss.detach()
             with torch.no_grad():  # a sum that carried gradients would keep every batch of the epoch in memory
                 for name, value in {"loss": loss, **metrics}.items():
-                    totals[name] = totals.get(name, 0) + value * size
-            seen += size
+                    run.totals[name] = run.totals.get(name, 0) + value * size
+            run.seen += size
             bar.update()
             last = step == steps
-            if step - checked >= CHECK_EVERY or step % evaluate_every == 0 or last:
-                finite = torch.isfinite(losses[checked:step])
+            if step - run.checked >= CHECK_EVERY or step % evaluate_every == 0 or last:
+                finite = torch.isfinite(losses[run.checked : step])
                 if not finite.all():
-                    history.diverged_at = checked + 1 + int((~finite).nonzero()[0])
+                    history.diverged_at = run.step = run.checked + 1 + int((~finite).nonzero()[0])
                     break
-                checked = step
+                run.checked = step
             if step % evaluate_every == 0 or last:
                 history.step_losses = losses[:step].tolist()
-                history.seconds = time.perf_counter() - clock
-                history.record("train", **{name: float(total) / seen for name, total in totals.items()})
-                totals, seen = {}, 0
+                history.seconds = run.seconds()
+                history.record("train", **{name: float(total) / run.seen for name, total in run.totals.items()})
+                run.totals, run.seen = {}, 0
                 if val is None:
                     continue
                 measured = evaluate(model, val, objective=objective, device=device)
                 model.train()
                 history.record("val", **measured)
                 bar.set_postfix({f"val {name}": f"{value:.3f}" for name, value in measured.items()}, refresh=False)
-                if measured["loss"] < best_loss:
-                    best_loss, history.best_step, since_best = measured["loss"], step, 0
+                if measured["loss"] < run.best_loss:
+                    run.best_loss, history.best_step, run.since_best = measured["loss"], step, 0
                     if patience is not None:
-                        best_weights = {name: value.clone() for name, value in model.state_dict().items()}
+                        run.best_weights = {name: value.clone() for name, value in model.state_dict().items()}
                 else:
-                    since_best += 1
-                    if patience is not None and since_best >= patience:
+                    run.since_best += 1
+                    if patience is not None and run.since_best >= patience:
                         break
 
-    history.seconds = time.perf_counter() - clock
-    if history.diverged_at is not None:
-        history.step_losses = losses[: history.diverged_at].tolist()
-        rate = rates[history.diverged_at - 1]
-        if on_divergence == "raise":
-            raise Diverged(
-                f"the loss is {history.step_losses[-1]} at step {history.diverged_at} of {steps}, with a learning rate "
-                f"of {rate:.3g}. Three likely causes: the learning rate is too high, the inputs "
-                "are not scaled (look at their mean and standard deviation), or the loss takes the log or root of 0."
-            )
-    if best_weights is not None:
-        model.load_state_dict(best_weights)
+        history.seconds = run.seconds()
+        if history.diverged_at is not None:
+            history.step_losses = losses[: run.step].tolist()
+            if on_divergence == "raise":
+                raise Diverged(
+                    f"the loss is {history.step_losses[-1]} at step {run.step} of {steps}, with a learning rate of "
+                    f"{run.rates[run.step - 1]:.3g}. Three likely causes: the learning rate is too high, the inputs "
+                    "are not scaled (look at their mean and standard deviation), or the loss takes the log or root "
+                    "of 0."
+                )
+        if run.best_weights is not None:
+            model.load_state_dict(run.best_weights)
+        run.finished = True
+        kept.save(run)
     return history
 
 
@@ -264,19 +267,20 @@ def _mixed(device: torch.device, precision: torch.dtype):
     return torch.autocast(device.type, precision) if precision != torch.float32 else nullcontext()
 
 
-def _training_batches(
-    split: Split, batch_size: int, augment: Augment | None, seed: int, device: torch.device
-) -> Iterator[Batch]:
-    """Batches without end, epoch after epoch."""
+def _training_batches(split: Split, batch_size: int, augment: Augment | None, seed: int, run: Run) -> Iterator[Batch]:
+    """Batches without end, epoch after epoch, from the place in the order of images that the run has reached."""
+    device, skip = run.losses.device, run.step
     order_generator = torch.Generator().manual_seed(seed)
-    augment_generator = torch.Generator(device).manual_seed(seed)
     images, targets = split.images.to(device), split.targets.to(device)
     while True:
         order = torch.randperm(len(split), generator=order_generator).to(device)
         for indices in order.split(batch_size):
+            if skip > 0:
+                skip -= 1
+                continue
             batch = Batch(_to_unit(images[indices]), targets[indices], indices, len(split.classes))
             if augment is not None:
-                batch = batch._replace(images=augment(batch.images, augment_generator))
+                batch = batch._replace(images=augment(batch.images, run.augment_generator))
             yield batch
 
 

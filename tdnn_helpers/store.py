@@ -1,0 +1,129 @@
+"""Finished runs are kept on disk, so that no run is trained twice.
+
+:func:`~tdnn_helpers.compare.compare` keeps the numbers of every run that finished under a key: a digest of all that
+they follow from. That is the arm and everything it refers to (see :mod:`tdnn_helpers.fingerprint`), the seed, the
+budget, the device, and the versions of Python, torch and this package. Change any of it and the run is done again. What
+has no reliable digest is never kept: a run too many costs time, a stale number costs the truth.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import operator
+import os
+import platform
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .fingerprint import Walk, digest, source_of
+from .session import budget, pick_device, runs_dir
+
+_said: set[str] = set()
+_installed = functools.cache(metadata.version)
+
+
+def kept():
+    """The runs that are kept: a DataFrame with the columns arm, seed, when (local time) and bytes, oldest first."""
+    import pandas as pd
+
+    rows = []
+    for path in _folder().glob("*.run"):
+        entry = _read(path)
+        if entry is not None:
+            status = path.stat()
+            rows.append((entry["arm"], entry["seed"], datetime.fromtimestamp(status.st_mtime), status.st_size))
+    return pd.DataFrame(sorted(rows, key=operator.itemgetter(2)), columns=["arm", "seed", "when", "bytes"])
+
+
+def clear() -> None:
+    """Forget every kept run."""
+    for path in _folder().glob("*.*"):
+        path.unlink(missing_ok=True)
+
+
+class Store:
+    """The kept runs of one comparison. With ``enabled=False``, or TDNN_STORE=0, it finds nothing and keeps nothing."""
+
+    # Of this package as it was imported, not as an editor may have left it since.
+    source = source_of(Path(__file__).parent)
+
+    def __init__(self, arms: Mapping[str, Callable], threads: int, *, enabled: bool = True):
+        self._keys: dict[str, str] = {}
+        contents: dict[int, tuple[Any, str]] = {}
+        for name, arm in arms.items() if enabled and os.environ.get("TDNN_STORE", "1") != "0" else ():
+            walk = Walk(contents)
+            try:
+                walk.visit((name, _surroundings(threads), arm))
+                self._keys[name] = walk.hash.hexdigest()
+            except Exception as error:  # whatever a stranger's object raises, the run itself can go on
+                place = " → ".join(f'"{step}"' for step in walk.names)
+                why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+                _say(f'The runs of arm "{name}" are not kept, because {place or "it"} has no reliable digest ({why}).')
+
+    def get(self, arm: str, seed: int) -> list[tuple] | None:
+        """The rows of a run that was kept, or None. A damaged entry counts as none."""
+        entry = _read(self._path(arm, seed)) if arm in self._keys else None
+        return None if entry is None else [tuple(row) for row in entry["rows"]]
+
+    def put(self, arm: str, seed: int, rows: list[tuple], source: str) -> None:
+        """Keep a finished run. ``source``: :attr:`source` in the process that ran it; another one is not kept."""
+        if arm not in self._keys or source != self.source:
+            return
+        body = json.dumps({"arm": str(arm), "seed": int(seed), "rows": rows}).encode()
+        temporary = None
+        try:
+            _folder().mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(suffix=".tmp", dir=_folder())
+            with open(handle, "wb") as file:
+                file.write(digest(body).encode() + b"\n" + body)
+            os.replace(temporary, self._path(arm, seed))  # all of it or nothing, also with two kernels at once
+        except OSError as error:
+            if temporary:
+                Path(temporary).unlink(missing_ok=True)
+            _say(f"Finished runs cannot be kept, because their folder cannot be written ({error.strerror}).")
+
+    def _path(self, arm: str, seed: int) -> Path:
+        return _folder() / f"{self._keys[arm]}-{seed}.run"
+
+
+def _folder() -> Path:
+    return runs_dir() / "store"
+
+
+def _read(path: Path) -> dict | None:
+    """An entry, or None if it is not there or damaged."""
+    try:
+        check, _, body = path.read_bytes().partition(b"\n")
+    except OSError:
+        return None
+    return json.loads(body) if check == digest(body).encode() else None
+
+
+def _say(sentence: str) -> None:
+    if sentence not in _said:
+        _said.add(sentence)
+        warnings.warn(sentence, stacklevel=4)
+
+
+def _surroundings(threads: int) -> tuple:
+    """What every run depends on, whatever its arm is."""
+    device = pick_device()
+    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    packages = ("numpy", "scipy", "scikit-learn", "torchvision", "pillow")
+    numerics = (
+        str(torch.get_default_dtype()),
+        torch.get_float32_matmul_precision(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.allow_tf32,
+        torch.backends.cudnn.benchmark,
+    )
+    versions = (platform.python_version(), str(torch.__version__), *map(_installed, packages))
+    return Store.source, versions, device.type, chip, threads, budget(), numerics

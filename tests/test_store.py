@@ -1,0 +1,529 @@
+"""Finished runs are found again when nothing has changed, in any process, and are done again when anything has."""
+
+import json
+import os
+import subprocess
+import sys
+import types
+import warnings
+from functools import partial
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from joblib._parallel_backends import LokyBackend
+from pandas.testing import assert_frame_equal
+from torch import nn
+
+from tdnn_helpers import compare as compare_room
+from tdnn_helpers import store
+from tdnn_helpers.compare import ArmsFailed, compare
+from tdnn_helpers.data import load
+from tdnn_helpers.fingerprint import source_of
+from tdnn_helpers.models import mlp, normalise
+from tdnn_helpers.session import runs_dir
+from tdnn_helpers.store import Store
+from tdnn_helpers.train import fit, sgd
+
+ROOT = Path(store.__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    monkeypatch.delenv("TDNN_STORE", raising=False)
+    monkeypatch.setattr(store, "_said", set())
+    with torch.random.fork_rng():
+        yield
+
+
+def notebook(source, **variables):
+    """What a kernel holds after a cell: the functions live in ``__main__``."""
+    names = {"__name__": "__main__", "torch": torch, "np": np, "nn": nn, **variables}
+    exec(compile(source, "<cell>", "exec"), names)
+    return names
+
+
+def key(source, **variables):
+    return key_of(notebook(source, **variables)["arm"])
+
+
+def key_of(arm, threads=1):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return Store({"arm": arm}, threads)._keys["arm"]
+
+
+def ran(arms, seeds=1, **settings):
+    """The runs that a comparison has to do, found out without doing them."""
+    kept = Store(arms, settings.pop("threads", 1), **settings)
+    return [(arm, seed) for seed in range(seeds) for arm in arms if kept.get(arm, seed) is None]
+
+
+CELL = """
+rate = 0.5
+table = {"a": [1, 2.0], "b": {"x", "y", "z"}}
+
+def helper(x):
+    return x * rate + len(table)
+
+class Thing:
+    factor: int = 3
+    def times(self, x):
+        return self.factor * x
+
+def make(offset):
+    def arm(seed, more=1):
+        inner = [helper(x) for x in (seed, 2)]
+        if seed in {"p", "q", "r"}:
+            return {}
+        return {"loss": sum(inner) + offset + more + Thing().times(3) + float(data.sum()), "noise": np.random.rand()}
+    return arm
+
+arm = make(7)
+"""
+
+
+# --- what changes the key ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param("sum(inner) + offset", "sum(inner) - offset", id="code of the arm"),
+        pytest.param("(seed, 2)", "(seed, 3)", id="constant of the arm"),
+        pytest.param("(seed, 2)", "(seed, 2.0)", id="type of a constant"),
+        pytest.param('"q", "r"', '"q", "s"', id="constant set"),
+        pytest.param("more=1", "more=2", id="default"),
+        pytest.param("make(7)", "make(8)", id="closure"),
+        pytest.param("x * rate", "x / rate", id="function that the arm calls"),
+        pytest.param("rate = 0.5", "rate = 0.25", id="global of that function"),
+        pytest.param("[1, 2.0]", "[1, 2.5]", id="inside a container"),
+        pytest.param('"y", "z"', '"y", "w"', id="inside a set"),
+        pytest.param("self.factor * x", "self.factor + x", id="method of a class"),
+        pytest.param("factor: int = 3", "factor: int = 4", id="attribute of a class"),
+        pytest.param("np.random", "torch", id="another package"),
+        pytest.param("data.sum", "data.min", id="another attribute"),
+        pytest.param("float(data", "int(data", id="another built-in function"),
+    ],
+)
+def test_a_change_of_code_or_values_changes_the_key(before, after):
+    assert CELL.count(before) == 1
+    data = torch.arange(3)
+    assert key(CELL, data=data) == key("\n\n" + CELL, data=data.clone())
+    assert key(CELL, data=data) != key(CELL.replace(before, after), data=data)
+
+
+def test_a_comment_and_a_variable_that_is_not_read_change_nothing():
+    data = torch.arange(3)
+    assert key(CELL, data=data) == key(CELL.replace("arm = make(7)", "unread = 3  # why\narm = make(7)"), data=data)
+
+
+def with_content(change):
+    copy = torch.arange(12.0).reshape(3, 4)
+    return change(copy)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda t: t.double(),
+        lambda t: t.reshape(4, 3),
+        lambda t: t.t().contiguous().t(),
+        lambda t: t.index_fill(0, torch.tensor([2]), 0.0),
+        lambda t: t.requires_grad_(),
+        lambda t: nn.Parameter(t),
+        lambda t: t.numpy(),
+        lambda t: t.numpy().astype("float64"),
+        lambda t: t.tolist(),
+        lambda t: np.asfortranarray(t.numpy()),
+    ],
+)
+def test_data_counts_by_content_type_and_form(other):
+    read = "def arm(seed):\n    return {'x': len(data)}"
+    base, changed = with_content(lambda t: t), with_content(other)
+    assert key(read, data=base) == key(read, data=base.clone())
+    assert key(read, data=changed) == key(read, data=with_content(other)) != key(read, data=base)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.bfloat16, torch.complex64, torch.uint8, torch.int64])
+@pytest.mark.parametrize("shape", [(), (0,), (2, 3)])
+def test_every_type_of_tensor_has_a_digest(dtype, shape):
+    read = "def arm(seed):\n    return {'x': len(data)}"
+    zeros, ones = torch.zeros(shape, dtype=dtype), torch.ones(shape, dtype=dtype)
+    assert key(read, data=zeros) == key(read, data=zeros.clone())
+    assert (key(read, data=zeros) != key(read, data=ones)) == (zeros.numel() > 0)
+
+
+def test_an_edit_in_place_is_seen_even_where_torch_does_not_count_it():
+    digits = load("digits").take(50, seed=0)
+    arm = notebook("def arm(seed):\n    return {'x': len(data)}", data=digits)["arm"]
+    first = key_of(arm)
+    digits.images.numpy()[3, 0, 2, 2] ^= 1  # leaves the version counter of the tensor as it is
+    second = key_of(arm)
+    digits.targets.data[4] = (digits.targets[4] + 1) % 10
+    assert len({first, second, key_of(arm)}) == 3
+
+
+def test_splits_networks_and_settings_count_by_content():
+    digits = load("digits").take(100, seed=0)
+    read = "def arm(seed):\n    return {'x': len(str(data))}"
+    things = [
+        digits,
+        load("digits").take(100, seed=1),
+        digits.with_label_noise(0.1, seed=0),
+        normalise(digits),
+        sgd(0.1),
+        sgd(0.2),
+        partial(fit, steps=3),
+        types.SimpleNamespace(steps=3),
+        types.SimpleNamespace(steps=4),
+        torch.float32,
+        torch.channels_last,
+        torch.relu,
+        torch.nn.functional.max_pool2d,
+        np.log,
+        np.float32(1),
+        pd.DataFrame({"a": [1.0, 2.0]}),
+        pd.DataFrame({"a": [1.0, 2.5]}),
+        nn.ReLU,
+        nn.ReLU(),
+        digits.take,
+    ]
+    torch.manual_seed(0)
+    things.append(mlp(digits, hidden=(4,)))
+    things.append(mlp(digits, hidden=(4,)))  # other weights
+    keys = [key(read, data=thing) for thing in things]
+    assert len(set(keys)) == len(things)
+    assert keys == [key(read, data=thing) for thing in things]
+    assert keys[0] == key(read, data=load("digits").take(100, seed=0))
+
+
+def test_a_local_variable_may_be_called_as_a_function_that_reads():
+    source = "def arm(seed):\n    input = seed\n    load = lambda open: open + input\n    return {'x': load(1)}"
+    assert key(source) != key(source.replace("load(1)", "load(2)"))
+
+
+def test_functions_that_call_each_other_end():
+    source = "def a(n):\n    return n and b(n - 1)\ndef b(n):\n    return n and a(n - 1)\narm = a"
+    assert key(source) == key(source) != key(source.replace("b(n - 1)", "b(n - 2)"))
+
+
+def test_a_change_of_the_surroundings_is_another_run(monkeypatch):
+    arms = {"arm": lambda seed: {"x": seed}}
+    compare(arms, seeds=1, workers=1, threads=1)
+    assert ran(arms) == [] and ran(arms, seeds=2) == [("arm", 1)]
+    assert ran(arms, threads=2) == [("arm", 0)]
+    assert ran({"other name": arms["arm"]}) == [("other name", 0)]
+    for change in (
+        lambda patch: patch.setenv("TDNN_BUDGET", "smoke"),
+        lambda patch: patch.setattr(Store, "source", "an edited file"),
+        lambda patch: patch.setattr(torch, "__version__", "9.9"),
+        lambda patch: patch.setattr("platform.python_version", lambda: "9.9"),
+        lambda patch: patch.setattr(store, "pick_device", lambda: torch.device("mps")),
+        lambda patch: patch.setattr("torch.get_default_dtype", lambda: torch.float64),
+    ):
+        with monkeypatch.context() as patch:
+            change(patch)
+            assert ran(arms) == [("arm", 0)]
+        assert ran(arms) == []
+
+
+def test_the_source_of_the_package_is_that_of_its_files(tmp_path):
+    def package(name, **files):
+        (tmp_path / name / "part").mkdir(parents=True)
+        for path, text in files.items():
+            (tmp_path / name / f"{path.replace('_', '/')}.py").write_text(text)
+        return source_of(tmp_path / name)
+
+    first = package("one", a="x = 1", part_b="y = 2")
+    assert first == package("two", part_b="y = 2", a="x = 1")
+    (tmp_path / "two" / "notes.txt").write_text("not source")
+    assert first == source_of(tmp_path / "two")
+    others = [
+        package("three", a="x = 2", part_b="y = 2"),
+        package("four", a="x = 1", b="y = 2"),
+        package("five", a="x = 1"),
+    ]
+    assert len({first, *others}) == 4
+    assert Store.source == source_of(Path(store.__file__).parent)
+
+
+# --- what has no reliable digest --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("def arm(seed):\n    return {'x': len(open('f').read())}", '"open" reads what lies outside'),
+        ("def arm(seed):\n    return {'x': len(torch.load('f'))}", '"load" reads what lies outside'),
+        ("read = open\ndef arm(seed):\n    return {'x': len(read('f').read())}", 'because "read" has .*"open" reads'),
+        ("def inner():\n    return eval('1')\ndef arm(seed):\n    return {'x': inner()}", 'because "inner" has'),
+        ("def arm(seed):\n    global n\n    n = 1\n    return {'x': n}", 'changes the global variable "n"'),
+        ("log = (i for i in [1])\ndef arm(seed):\n    return {'x': len(str(log))}", 'because "log" has'),
+        ("def arm(seed):\n    return {'x': loose.value}", 'because "loose" has .*"loose" has no version'),
+        ("def arm(seed):\n    return {'x': len(str(sparse))}", 'because "sparse" has .*sparse or quantised'),
+    ],
+)
+def test_what_cannot_be_told_apart_is_run_every_time_and_said_once(source, why):
+    loose, sparse = types.ModuleType("loose"), torch.eye(2).to_sparse()
+    arm = notebook(source, loose=loose, sparse=sparse)["arm"]
+    arms = {"odd": arm, "plain": lambda seed: {"x": seed}}
+    with pytest.warns(UserWarning, match=f'The runs of arm "odd" are not kept, .*{why}') as said:
+        kept = Store(arms, 1)
+    assert len(said) == 1 and list(kept._keys) == ["plain"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Store(arms, 1)
+
+
+# --- keeping and finding ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The (arm, seed) that really ran, when they run in this process."""
+    done, run = [], compare_room._run
+
+    def counting(payload, key, arm, seed, threads):
+        done.append((arm, seed))
+        return run(payload, key, arm, seed, threads)
+
+    monkeypatch.setattr(compare_room, "_run", counting)
+    return done
+
+
+def arms_of(digits):
+    def run(lr, seed):
+        return fit(mlp(digits, hidden=(4,)), digits, steps=3, optimizer=sgd(lr), seed=seed)
+
+    return {"slow": lambda seed: run(0.01, seed), "fast": lambda seed: run(0.1, seed)}
+
+
+def test_only_missing_runs_are_done_and_the_frame_is_the_first_one(calls):
+    arms = arms_of(load("digits").take(60, seed=0))
+    first = compare(arms, seeds=2, workers=1)
+    assert len(calls) == 4 and first["seconds"].gt(0).all()
+    again = compare(arms_of(load("digits").take(60, seed=0)), seeds=2, workers=2)
+    assert len(calls) == 4
+    assert_frame_equal(first, again, check_exact=True)
+    assert again.attrs == first.attrs
+
+    more = compare(arms | {"third": lambda seed: {"test accuracy": np.nan}}, seeds=[1, 2], workers=1)
+    assert calls[4:] == [("third", 1), ("slow", 2), ("fast", 2), ("third", 2)]
+    assert_frame_equal(
+        more[(more["seed"] == 1) & (more["arm"] != "third")].astype({"arm": str}).reset_index(drop=True),
+        first[first["seed"] == 1].astype({"arm": str}).reset_index(drop=True),
+    )
+    table = store.kept()
+    assert list(table.columns) == ["arm", "seed", "when", "bytes"]
+    assert sorted(zip(table["arm"], table["seed"])) == sorted(
+        [(arm, seed) for arm in ("slow", "fast") for seed in (0, 1, 2)] + [("third", 1), ("third", 2)]
+    )
+    assert table["when"].is_monotonic_increasing and (table["bytes"] > 0).all()
+    store.clear()
+    assert store.kept().empty and list(store.kept().columns) == ["arm", "seed", "when", "bytes"]
+    compare(arms, seeds=1, workers=1)
+    assert len(calls) == 10
+
+
+def test_the_bar_says_how_many_were_kept(monkeypatch):
+    said, progress = [], compare_room.progress
+    monkeypatch.setattr(compare_room, "progress", lambda n, what: said.append((n, what)) or progress(n, what))
+    arms = {"arm": lambda seed: {"x": seed}}
+    for seeds in (2, 5, 5):
+        compare(arms, seeds=seeds, workers=1)
+    assert said == [(2, "runs"), (3, "runs (2 kept)")]
+
+
+def test_it_can_be_switched_off(calls, monkeypatch):
+    arms = {"arm": lambda seed: {"x": seed}}
+    compare(arms, seeds=1, workers=1, store=False)
+    assert store.kept().empty and not (runs_dir() / "store").exists()
+    compare(arms, seeds=1, workers=1)
+    compare(arms, seeds=1, workers=1, store=False)
+    monkeypatch.setenv("TDNN_STORE", "0")
+    compare(arms, seeds=1, workers=1)
+    assert len(calls) == 4
+    monkeypatch.delenv("TDNN_STORE")
+    compare(arms, seeds=1, workers=1)
+    assert len(calls) == 4
+
+
+def test_a_failed_run_is_not_kept(calls):
+    def sometimes(seed):
+        if seed:
+            raise RuntimeError("lost")
+        return {"x": 1}
+
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="seed 1 failed"):
+            compare({"arm": sometimes}, seeds=2, workers=1)
+    assert calls == [("arm", 0), ("arm", 1), ("arm", 1)]
+
+
+def test_what_had_finished_at_an_interrupt_is_kept(calls):
+    def stopped(seed):
+        if seed == 2:
+            raise KeyboardInterrupt
+        return {"x": seed}
+
+    with pytest.raises(KeyboardInterrupt):
+        compare({"arm": stopped}, seeds=4, workers=1)
+    assert store.kept()["seed"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda b: b"", lambda b: b[:-5], lambda b: b.replace(b"1.5", b"2.5"), lambda b: b[60:], lambda b: b"\xff" * 99],
+)
+def test_a_damaged_entry_is_run_again(calls, damage):
+    arms = {"arm": lambda seed: {"x": 1.5}}
+    compare(arms, seeds=1, workers=1)
+    (path,) = (runs_dir() / "store").iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert path.read_bytes() != whole and store.kept().empty
+    assert compare(arms, seeds=1, workers=1)["value"].tolist() == [1.5]
+    assert len(calls) == 2 and path.read_bytes() == whole
+
+
+def test_a_folder_that_cannot_be_written_loses_nothing():
+    runs_dir().mkdir(parents=True)
+    (runs_dir() / "store").write_text("a file in the way")
+    with pytest.warns(UserWarning, match="cannot be kept, because their folder") as said:
+        table = compare({"arm": lambda seed: {"x": seed}}, seeds=3, workers=1)
+    assert table["value"].tolist() == [0, 1, 2] and len(said) == 1
+
+
+def test_a_run_by_other_source_than_this_process_has_is_not_kept():
+    kept = Store({"arm": lambda seed: {"x": 1}}, 1)
+    kept.put("arm", 0, [(0, "", "x", 1.0, 0.0)], "a file was edited before the worker started")
+    assert kept.get("arm", 0) is None
+    kept.put("arm", 0, [(0, "", "x", 1.0, float("nan"))], Store.source)
+    ((*row, seconds),) = kept.get("arm", 0)
+    assert row == [0, "", "x", 1.0] and np.isnan(seconds)
+
+
+def test_no_half_written_entry_is_ever_seen(monkeypatch):
+    """The entry appears by one rename of a finished file; a rename that fails leaves nothing behind."""
+    kept, renamed = Store({"arm": lambda seed: {"x": 1}}, 1), []
+
+    def refuse(source, target):
+        renamed.append((json.loads(Path(source).read_bytes().partition(b"\n")[2])["seed"], Path(target).exists()))
+        raise PermissionError(13, "in use")
+
+    with monkeypatch.context() as patch, pytest.warns(UserWarning, match="in use"):
+        patch.setattr(os, "replace", refuse)
+        kept.put("arm", 4, [], Store.source)
+    assert renamed == [(4, False)] and list((runs_dir() / "store").iterdir()) == []
+
+
+# --- other processes --------------------------------------------------------------------------------------------------
+
+KERNEL = """
+import json, sys
+import torch
+from tdnn_helpers import store
+from tdnn_helpers.compare import compare
+from tdnn_helpers.models import mlp
+from tdnn_helpers.split import Split
+from tdnn_helpers.train import History, evaluate
+name, lines, out = sys.argv[1:]
+cell = '''
+rows = torch.arange(15)
+pool = Split(torch.arange(60, dtype=torch.uint8).reshape(15, 1, 2, 2), rows % 3, "abc", {"row": rows})
+SIZES = {"a": 2, "b": 3}
+WORDS = {"one", "two", "three", "four"}
+class Marked(dict):
+    "A class of the notebook."
+    def mark(self, seed):
+        return super().__init__() or seed
+def look(size, seed):
+    import numpy as np
+    for word in WORDS | {"five"}:
+        assert word in {"one", "two", "three", "four", "five"}
+    history = History(seconds=torch.rand(()).item()).record("val", **evaluate(mlp(pool, hidden=(size,)), pool))
+    return history.record("test", mark=Marked().mark(seed), size=np.log(len(pool)))
+arms = {name: lambda seed, size=size: look(size, seed) for name, size in SIZES.items()}
+'''
+exec(compile("\\n" * int(lines) + cell, name, "exec"))
+frame = compare(arms, seeds=2, workers=1)
+frame.to_pickle(out)
+print(json.dumps(sorted(store.kept()["when"].astype(str))))
+"""
+
+
+def test_a_new_kernel_finds_what_another_has_run(tmp_path):
+    said = []
+    for number, (cell, lines, hashes) in enumerate([("<ipython-input-1>", 0, "1"), ("/tmp/ipykernel_7/9.py", 30, "2")]):
+        done = subprocess.run(
+            [sys.executable, "-c", KERNEL, cell, str(lines), str(tmp_path / f"{number}.pkl")],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONHASHSEED": hashes, "PYTHONPATH": str(ROOT)},
+        )
+        assert done.returncode == 0, done.stderr
+        assert "not kept" not in done.stderr
+        said.append(json.loads(done.stdout))
+    assert len(said[0]) == 4 and said[0] == said[1]  # nothing was written a second time
+    first, second = (pd.read_pickle(tmp_path / f"{number}.pkl") for number in (0, 1))
+    assert_frame_equal(first, second, check_exact=True)
+
+
+def test_worker_processes_keep_their_runs(tmp_path):
+    """Each run leaves a mark in a folder, which a found run does not."""
+
+    def arm(seed):
+        (tmp_path / f"{os.getpid()}-{seed}").touch()
+        return {"x": torch.rand(()).item()}
+
+    first = compare({"arm": arm}, seeds=3, workers=2)
+    assert len(list(tmp_path.glob("*-*"))) == len(store.kept()) == 3
+    assert_frame_equal(first, compare({"arm": arm}, seeds=3, workers=1))
+    assert len(list(tmp_path.glob("*-*"))) == 3
+
+
+# --- joblib backends --------------------------------------------------------------------------------------------------
+
+
+def test_a_backend_set_through_parallel_config_is_used_with_our_number_of_workers():
+    asked = []
+
+    class Watched(LokyBackend):
+        def configure(self, n_jobs=1, **settings):
+            asked.append(n_jobs)
+            return super().configure(n_jobs, **settings)
+
+    joblib.register_parallel_backend("watched", Watched)
+    arms = arms_of(load("digits").take(60, seed=0))
+    usual = compare(arms, seeds=2, workers=1, store=False)
+    assert asked == []
+    with joblib.parallel_config(backend="watched", n_jobs=7):
+        watched = compare(arms, seeds=2, workers=2, store=False)
+    assert asked == [2]
+    assert_frame_equal(usual.drop(columns="seconds"), watched.drop(columns="seconds"), check_exact=True)
+
+
+def test_threads_side_by_side_are_refused_and_one_after_the_other_they_are_right():
+    arms = arms_of(load("digits").take(60, seed=0))
+    usual = compare(arms, seeds=2, workers=1, store=False)
+    with joblib.parallel_config(backend="threading"):
+        with pytest.raises(ValueError, match="share one random state: .*workers=1"):
+            compare(arms, seeds=2, workers=2)
+    for backend, workers in ("threading", 1), ("sequential", 2):
+        with joblib.parallel_config(backend=backend):
+            one = compare(arms, seeds=2, workers=workers, store=False)
+        assert_frame_equal(usual.drop(columns="seconds"), one.drop(columns="seconds"), check_exact=True)
+
+
+def test_a_comparison_inside_an_arm_says_what_to_do():
+    """Inside a worker joblib would use threads."""
+
+    def nested(seed):
+        return {"x": len(compare({"inner": lambda seed: {"x": 1}}, seeds=2, workers=2, store=False))}
+
+    with pytest.warns(UserWarning), pytest.raises(ArmsFailed, match="workers=1"):
+        compare({"a": nested}, seeds=2, workers=2)

@@ -29,6 +29,14 @@ from tdnn_helpers.train import Diverged, classification, constant, fit, sgd
 SHORT = dict(epochs=3, batch_size=64, evaluate_every=4)  # 15 steps, 5 an epoch, the last of each epoch smaller
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_raises():
+    """As at a terminal. A shell starts background jobs with Ctrl-C ignored, and Python keeps that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def digits():
     return load("digits").take(300, seed=0)
@@ -554,3 +562,15 @@ def test_the_words_of_this_torch(digits):
 def test_other_errors_pass(digits):
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         fit(network(digits), digits, steps=1, objective=Trouble(1, lambda: torch.ones(2, 3) @ torch.ones(2, 3)))
+
+
+def test_a_background_job_that_ignores_ctrl_c_goes_on_ignoring_it(digits, tmp_path):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def objective(model, batch):
+        signal.raise_signal(signal.SIGINT)
+        return classification(model, batch)
+
+    history = fit(mlp(digits), digits, objective=objective, steps=3, checkpoint=tmp_path / "run", device="cpu")
+    assert len(history.step_losses) == 3
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN

@@ -12,6 +12,7 @@ import joblib
 import numpy as np
 import torch
 
+from .distributed import launched
 from .session import keep_freed_memory, pick_device, progress, quiet, seed_everything
 from .store import Store
 from .train import History
@@ -59,13 +60,18 @@ def compare(
     Raises:
         ArmsFailed: if every run failed.
         ValueError: no arms, no seeds, or a seed given twice; a joblib backend that would run arms in threads side by
-            side, which share one random state.
+            side, which share one random state; several processes under torchrun.
     """
     import pandas as pd
 
     seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not arms or not seeds or len(set(seeds)) < len(seeds):
         raise ValueError("compare needs at least one arm and one seed, and each seed only once.")
+    if launched():
+        raise ValueError(
+            "torchrun starts several processes that train one network, and each would do every run of the comparison: "
+            "run it in one process, or on several machines with Dask."
+        )
     on_cpu = pick_device().type == "cpu"
     workers = workers or (joblib.cpu_count() if on_cpu else 1)
     threads = threads or (1 if on_cpu else torch.get_num_threads())

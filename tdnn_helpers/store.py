@@ -8,12 +8,14 @@ has no reliable digest is never kept: a run too many costs time, a stale number 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import operator
 import os
 import platform
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -36,17 +38,24 @@ def kept():
 
     rows = []
     for path in _folder().glob("*.run"):
-        entry = _read(path)
+        try:
+            entry, status = _read(path), path.stat()
+        except FileNotFoundError:  # another kernel cleared it
+            continue
         if entry is not None:
-            status = path.stat()
             rows.append((entry["arm"], entry["seed"], datetime.fromtimestamp(status.st_mtime), status.st_size))
     return pd.DataFrame(sorted(rows, key=operator.itemgetter(2)), columns=["arm", "seed", "when", "bytes"])
 
 
 def clear() -> None:
-    """Forget every kept run."""
-    for path in _folder().glob("*.*"):
+    """Forget every kept run. What another kernel is about to keep stays."""
+    hour_ago = time.time() - 3600
+    for path in _folder().glob("*.run"):
         path.unlink(missing_ok=True)
+    for path in _folder().glob("*.tmp"):  # of a kernel that was killed as it wrote
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < hour_ago:
+                path.unlink()
 
 
 class Store:

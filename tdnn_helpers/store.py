@@ -48,13 +48,11 @@ def kept():
 
 
 def clear() -> None:
-    """Forget every kept run. What another kernel is about to keep stays."""
-    hour_ago = time.time() - 3600
-    for path in _folder().glob("*.run"):
-        path.unlink(missing_ok=True)
-    for path in _folder().glob("*.tmp"):  # of a kernel that was killed as it wrote
-        with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_mtime < hour_ago:
+    """Forget every kept run. What another kernel is writing at this moment stays."""
+    hour_ago = time.time() - 3600  # what was begun before then, a killed kernel has left
+    for path in _folder().glob("*.*"):
+        with contextlib.suppress(FileNotFoundError):  # another kernel renamed or cleared it
+            if path.suffix != ".tmp" or path.stat().st_mtime < hour_ago:
                 path.unlink()
 
 

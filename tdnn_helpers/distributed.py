@@ -168,8 +168,10 @@ class Team:
 
     def check_gradients(self, model: nn.Module) -> None:
         """ValueError if a parameter got no gradient: DistributedDataParallel waits for those of all parameters."""
+        if self.size == 1:
+            return
         idle = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
-        if self.size > 1 and idle:
+        if idle:
             raise in_all_processes(
                 ValueError(
                     f'the loss does not depend on the weights "{idle[0]}": several processes can train only networks '

@@ -2,7 +2,7 @@
 
 The unpacked copy lies in ``unpacked/`` beside the data (TDNN_DATA names a data folder that a class shares). It is put
 there in one stroke by the first process that needs it, checked by every process, and mapped into memory. Where it
-cannot be written, each process unpacks for itself. With Fashion-MNIST and the emoji loaded, each of thirty kernels holds
+cannot be written, each process unpacks for itself. With Fashion-MNIST and the emoji, each of thirty kernels holds
 33 MB instead of 81, besides 300 MB for the imported libraries (``python -m benchmarks.classroom``).
 """
 

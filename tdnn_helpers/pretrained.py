@@ -76,12 +76,11 @@ class Backbone(nn.Module):
 
     @property
     def stages(self) -> dict[str, nn.Module]:
-        module = self.body
-        while True:
-            parts = {name: part for name, part in module.named_children() if any(True for _ in part.parameters())}
-            if len(parts) != 1:
-                return parts
-            (module,) = parts.values()
+        parts = {}
+        for name, part in self.body.named_children():
+            # Many networks of torchvision keep nearly everything in one child of this name.
+            parts |= {f"features.{k}": v for k, v in part.named_children()} if name == "features" else {name: part}
+        return {name: part for name, part in parts.items() if any(True for _ in part.parameters())}
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         if not images.is_floating_point():
@@ -304,8 +303,10 @@ def _tapped(backbone: Backbone, layer: str | None) -> Iterator:
         backbone(images)
         return seen.pop()
 
-    yield tap
-    handle.remove()
+    try:
+        yield tap
+    finally:
+        handle.remove()
 
 
 @contextmanager

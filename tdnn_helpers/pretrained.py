@@ -148,6 +148,7 @@ def pretrained_features(split: Split, *, size: int = 96, name: str = LITE0, laye
 
     backbone = _folded(pretrained(name)).to(device, memory_format=torch.channels_last)
     found = []
+    # In float32: bfloat16 would be 1.3 times as fast on a CPU with AMX, but moves the features by 3 % of their norm.
     with _tapped(backbone, layer) as tap, _all_cores(), progress(len(split), f"features of {name}") as bar:
         for images in split.images.split(_BATCH):
             images = images.to(device).float().div_(255)
@@ -276,7 +277,8 @@ def _from_torchvision(name: str) -> Backbone:
 
 
 def _folded(backbone: Backbone) -> Backbone:
-    """The same function with each batch norm multiplied into the convolution before it. Not for training."""
+    """The same function with each batch norm multiplied into the convolution before it: 1.3 times as fast, but no
+    longer the network that was trained, so not for fine-tuning."""
     backbone = copy.deepcopy(backbone)
     for module in backbone.modules():
         if isinstance(module, nn.Sequential):

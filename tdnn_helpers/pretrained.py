@@ -72,12 +72,11 @@ class Backbone(nn.Module):
 
     @property
     def stages(self) -> dict[str, nn.Module]:
-        module = self.body
-        while True:
-            parts = {name: part for name, part in module.named_children() if any(True for _ in part.parameters())}
-            if len(parts) != 1:
-                return parts
-            (module,) = parts.values()
+        parts = {}
+        for name, part in self.body.named_children():
+            # Many networks of torchvision keep nearly everything in one child of this name.
+            parts |= {f"features.{k}": v for k, v in part.named_children()} if name == "features" else {name: part}
+        return {name: part for name, part in parts.items() if any(True for _ in part.parameters())}
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         if not images.is_floating_point():
@@ -145,6 +144,7 @@ def pretrained_features(split: Split, *, size: int = 96, name: str = LITE0, laye
 
     backbone = _folded(pretrained(name)).to(device, memory_format=torch.channels_last)
     found = []
+    # In float32: bfloat16 would be 1.3 times as fast on a CPU with AMX, but moves the features by 3 % of their norm.
     with _tapped(backbone, layer) as tap, _all_cores(), progress(len(split), f"features of {name}") as bar:
         for images in split.images.split(_BATCH):
             images = images.to(device).float().div_(255)
@@ -252,7 +252,8 @@ def _from_torchvision(name: str) -> Backbone:
 
 
 def _folded(backbone: Backbone) -> Backbone:
-    """The same function with each batch norm multiplied into the convolution before it. Not for training."""
+    """The same function with each batch norm multiplied into the convolution before it: 1.3 times as fast, but no
+    longer the network that was trained, so not for fine-tuning."""
     backbone = copy.deepcopy(backbone)
     for module in backbone.modules():
         if isinstance(module, nn.Sequential):
@@ -279,8 +280,10 @@ def _tapped(backbone: Backbone, layer: str | None) -> Iterator:
         backbone(images)
         return seen.pop()
 
-    yield tap
-    handle.remove()
+    try:
+        yield tap
+    finally:
+        handle.remove()
 
 
 @contextmanager

@@ -148,7 +148,8 @@ def fit(
         progress(steps, "training") as bar,
         team.averaging(model, objective) as averaged,
     ):
-        torch.manual_seed(seed + (team.rank << 32))  # each process drops units for images of its own
+        # Each process drops units for images of its own. (Torch's generator looks at 32 bits of a seed only.)
+        torch.manual_seed(seed + 1_000_003 * team.rank)
         kept.resume(run)
         model.train()
         if run.finished:

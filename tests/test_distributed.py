@@ -145,9 +145,10 @@ def test_two_processes_equal_one(digits, val, tmp_path, case):
 @forks
 def test_each_process_sees_its_part_and_a_validation_split_may_be_tiny(digits, val, tmp_path):
     def work(rank):
-        seen = []
+        seen, draws = [], []
 
         def objective(model, batch):
+            draws.append(torch.rand(()).item())
             seen.append((model.training, batch.indices.tolist()))
             assert progress(1, "only the first process shows a bar").disable == (rank > 0)
             return classification(model, batch)
@@ -158,9 +159,10 @@ def test_each_process_sees_its_part_and_a_validation_split_may_be_tiny(digits, v
         before = torch.get_rng_state()
         history = fit(model, digits, objective=objective, val=val[:1], epochs=1, batch_size=50)
         assert torch.equal(torch.get_rng_state(), before)
-        return seen, history.last("val", "loss"), start, model.state_dict()
+        return seen, history.last("val", "loss"), start, model.state_dict(), draws
 
-    (one, loss, start, weights), (two, other_loss, _, _) = in_two_processes(tmp_path, work)
+    (one, loss, start, weights, draws), (two, other_loss, *_, other_draws) = in_two_processes(tmp_path, work)
+    assert not set(draws) & set(other_draws)  # what one drops, the other may keep
     training = [a + b for (is_training, a), (_, b) in zip(one, two, strict=True) if is_training]
     assert sorted(sum(training[:-1], []) + training[-1][:1]) == list(range(301))
     assert all(abs(len(a) - len(b)) <= 1 for (_, a), (_, b) in zip(one, two, strict=True))

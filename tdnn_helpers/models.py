@@ -74,7 +74,7 @@ def small_cnn(
         train: gives the number of channels and classes and the statistics of the input.
         width: channels of the first stage; the second has twice, the third four times as many.
         norm, activation: names in ``NORMS`` and ``ACTIVATIONS``.
-        outputs: number of outputs; default one per class.
+        outputs: number of outputs; default one per class, or one per column of the values in regression.
         inputs: the layer that prepares images in [0, 1]; default :func:`normalise` of ``train``.
     """
     if norm not in NORMS:
@@ -91,7 +91,7 @@ def small_cnn(
             ACTIVATIONS[activation](),
         ]
         before = channels
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, outputs or len(train.classes))]
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, outputs or _outputs(train))]
     # Channels last suits the CPU's convolutions: half as fast again (`make bench`), and the same arithmetic.
     return nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
@@ -112,7 +112,12 @@ def mlp(
     for units in hidden:
         layers += [nn.Linear(before, units), ACTIVATIONS[activation]()]
         before = units
-    return nn.Sequential(*layers, nn.Linear(before, outputs or len(train.classes)))
+    return nn.Sequential(*layers, nn.Linear(before, outputs or _outputs(train)))
+
+
+def _outputs(train: Split) -> int:
+    """One per class, or one per column of the targets."""
+    return len(train.classes) or train.targets[:1].numel()
 
 
 def count_parameters(model: nn.Module) -> int:

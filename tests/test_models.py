@@ -108,3 +108,11 @@ def test_unknown_names_are_named_with_the_nearest(colour):
 def test_digits_fit_the_defaults():
     digits = load("digits").take(20, seed=0)
     assert small_cnn(digits)(digits.images.float() / 255).shape == (20, 10)
+
+
+@pytest.mark.parametrize("build", [small_cnn, mlp])
+def test_values_to_predict_give_one_output_per_column(colour, build):
+    for targets, outputs in (torch.rand(30), 1), (torch.rand(30, 1), 1), (torch.rand(30, 3), 3):
+        model = build(colour.with_targets(targets))
+        assert model(colour.images.float() / 255).shape == (30, outputs)
+    assert build(colour.with_targets(torch.rand(30)), outputs=4)[-1].out_features == 4

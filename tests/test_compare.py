@@ -153,3 +153,10 @@ def test_a_second_comparison_does_not_see_the_arms_of_the_first():
     for value in (1.0, 2.0):
         table = compare({"arm": lambda seed, value=value: {"x": value}}, seeds=2, workers=2)
         assert table["value"].tolist() == [value, value]
+
+
+def test_an_arm_may_name_torch_and_classes(digits):
+    """cloudpickle takes this for a use of the module torch.classes, which cannot be pickled by itself."""
+    arm = eval("lambda seed: {'classes': len(split.classes) + torch.zeros(1).item()}", {"split": digits, "torch": torch})
+    frame = compare({"named": arm}, seeds=2, workers=2, store=False)
+    assert frame["value"].tolist() == [10.0, 10.0]

@@ -157,6 +157,7 @@ def test_a_second_comparison_does_not_see_the_arms_of_the_first():
 
 def test_an_arm_may_name_torch_and_classes(digits):
     """cloudpickle takes this for a use of the module torch.classes, which cannot be pickled by itself."""
-    arm = eval("lambda seed: {'classes': len(split.classes) + torch.zeros(1).item()}", {"split": digits, "torch": torch})
+    text = "lambda seed: {'classes': len(split.classes) + torch.zeros(1).item()}"
+    arm = eval(text, {"split": digits, "torch": torch})
     frame = compare({"named": arm}, seeds=2, workers=2, store=False)
     assert frame["value"].tolist() == [10.0, 10.0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
+import importlib
 import random
 import traceback
 import warnings
@@ -21,6 +23,9 @@ from .store import Store
 
 Arm = Callable[[int], History | Mapping[str, float]]
 SPLITS = ("train", "val", "test")
+# A function that names both torch and some `.classes` makes cloudpickle send the module torch.classes, which cannot be
+# pickled; its name is enough.
+copyreg.pickle(type(torch.classes), lambda module: (importlib.import_module, ("torch.classes",)))
 _arms_in_this_process: tuple[str, Mapping[str, Arm]] | None = None
 
 

@@ -218,3 +218,11 @@ def test_dask_workers_with_several_threads_are_refused():
     with dask.LocalCluster(n_workers=1, threads_per_worker=2, **place) as workers, dask.Client(workers):
         with joblib.parallel_config(backend="dask"), pytest.raises(ValueError, match="threads_per_worker=1"):
             compare({"arm": lambda seed: {"x": 1}}, seeds=2)
+
+
+def test_an_arm_may_name_torch_and_classes(digits):
+    """cloudpickle takes this for a use of the module torch.classes, which cannot be pickled by itself."""
+    text = "lambda seed: {'classes': len(split.classes) + torch.zeros(1).item()}"
+    arm = eval(text, {"split": digits, "torch": torch})
+    frame = compare({"named": arm}, seeds=2, workers=2, store=False)
+    assert frame["value"].tolist() == [10.0, 10.0]

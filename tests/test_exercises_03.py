@@ -32,7 +32,7 @@ def in_place(attacked, images, eps):
 
 
 def with_numpy(attacked, images, eps):
-    return np.clip(attacked.numpy(), np.clip(images - eps, 0, 1), np.clip(images + eps, 0, 1))
+    return np.clip(attacked.numpy(), (images - eps).clamp(0, 1).numpy(), (images + eps).clamp(0, 1).numpy())
 
 
 def by_loops(images, targets):
@@ -95,7 +95,7 @@ attack, random = linear_shifts()
         ("3.1", attack, "Give two numbers"),
         ("3.1", (attack, None), "Give two numbers"),
         ("3.2", lambda a, t, k: (a == k).float().mean(), "leave them out"),
-        ("3.2", lambda a, t, k: (a != t).float().mean(), "count only the answer the attacker wants"),
+        ("3.2", lambda a, t, k: (a != t).float().mean(), "is not it: you divide by all images"),
         ("3.2", lambda a, t, k: ((a == k) & (t != k)).float().mean(), "you divide by all images"),
         ("3.2", lambda a, t, k: 1 - success_rate(a, t, k), "resist"),
         ("3.2", lambda a, t, k: 100 * success_rate(a, t, k), "not per cent"),

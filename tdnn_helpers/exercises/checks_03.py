@@ -65,7 +65,6 @@ def check_success_rate(answer: Any) -> str:
         mistakes = (
             (np.mean(answers == target), "images that are of the target class anyway count as fooled; leave them out."),
             (sum(others) / 100, "you divide by all images; divide by the images of other classes."),
-            (np.mean(answers != targets), "that counts every error; count only the answer the attacker wants."),
             (np.mean(answers[targets != target] != targets[targets != target]), "count the target class only."),
             (np.mean(answers[targets == target] == target), "that is the recall of the target class itself."),
             (1 - right, "that is the share of images that resist."),

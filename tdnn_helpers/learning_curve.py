@@ -246,6 +246,7 @@ def plot_learning_curves(
     this, the number of classes say.
     """
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import FixedLocator
 
     if axis is None:
         _, axis = plt.subplots(figsize=(6.6, 3.8), layout="constrained")
@@ -262,7 +263,10 @@ def plot_learning_curves(
         )
     axis.set(xscale="log", yscale="log", xlabel="training images" + (" per class" if per != 1 else ""))
     axis.set_ylabel("error (%)")
+    ticks = sorted({n / per for curve in curves.values() for n in (*curve.sizes, until or curve.sizes[-1])})
+    axis.set_xticks(ticks, [f"{n:,.0f}" for n in ticks])
+    axis.yaxis.set_major_locator(FixedLocator([1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 60, 80]))
     axis.yaxis.set_major_formatter("{x:g}")
-    axis.yaxis.set_minor_formatter("{x:g}")
+    axis.minorticks_off()
     axis.legend()
     return axis.figure

@@ -200,13 +200,13 @@ def bits_as_rows(number):
 
 
 def test_training_parts_are_nested_apart_from_the_held_out_part_and_differ_between_seeds():
-    split = numbered(40)
-    trained = measure_curve(lambda train, held_out, seed: rows_as_bits(train), split, (6, 15, 30), seeds=3).errors
-    tested = measure_curve(lambda train, held_out, seed: rows_as_bits(held_out), split, (6, 15, 30), seeds=3).errors
+    split = numbered(48)
+    trained = measure_curve(lambda train, held_out, seed: rows_as_bits(train), split, (6, 15, 36), seeds=3).errors
+    tested = measure_curve(lambda train, held_out, seed: rows_as_bits(held_out), split, (6, 15, 36), seeds=3).errors
     for train_row, test_row in zip(trained, tested, strict=True):
         small, middle, large = map(bits_as_rows, train_row)
-        assert (len(small), len(middle), len(large)) == (6, 15, 30) and small < middle < large
-        assert len(set(test_row)) == 1 and bits_as_rows(test_row[0]) == set(range(40)) - large
+        assert (len(small), len(middle), len(large)) == (6, 15, 36) and small < middle < large
+        assert len(set(test_row)) == 1 and bits_as_rows(test_row[0]) == set(range(48)) - large
         assert sorted(row % 3 for row in small) == [0, 0, 1, 1, 2, 2]
     assert len(set(trained[:, 0])) == len(set(tested[:, 0])) == 3
 

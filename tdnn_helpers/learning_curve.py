@@ -127,6 +127,16 @@ class LearningCurve:
         """The law without the first seed, without the second, …: the jackknife's replicates."""
         return [fit_power_law(self.sizes, np.delete(self.errors, s, axis=0).mean(0)) for s in range(len(self.errors))]
 
+    @cached_property
+    def _miss(self) -> float:
+        """By how much the law of all sizes but the last missed the last: in logarithms, per unit of log n."""
+        (*_, n0, n1, n2), (*_, e0, e1, e2) = np.log(self.sizes), np.log(self.errors.mean(0))
+        if len(self.sizes) == 3:  # two sizes know only a straight line
+            forecast = e1 + (e1 - e0) / (n1 - n0) * (n2 - n1)
+        else:
+            forecast = np.log(fit_power_law(self.sizes[:-1], self.errors.mean(0)[:-1])(self.sizes[-1]))
+        return float(abs(e2 - forecast) / (n2 - n1))
+
     def measured(self) -> list[Effect]:
         """The mean error at each size, with its 95 % interval over seeds."""
         return [mean_interval(column, what=f"error at {n:,} images") for n, column in zip(self.sizes, self.errors.T)]
@@ -140,8 +150,10 @@ class LearningCurve:
     def at(self, n: float) -> Effect:
         """The mean error to expect with ``n`` images, with its 95 % interval.
 
-        A delete-one jackknife over seeds of the logarithm of the fitted error, with Student's t (Efron and Tibshirani,
-        1993, chapter 11). It holds the scatter of the seeds, and not the doubt whether a power law is the right curve.
+        Student's t times the root of two variances of the logarithm of the error. One is a delete-one jackknife over
+        seeds (Efron and Tibshirani, 1993, chapter 11). The other, beyond the largest size, is the doubt whether a power
+        law is the right curve: how far the law of the smaller sizes missed the largest one, squared, and growing with
+        the logarithm of the distance.
         Raises ValueError for ``n`` below 1 or beyond :data:`FARTHEST` times the largest size.
         """
         if not 1 <= n <= FARTHEST * self.sizes[-1]:
@@ -174,7 +186,8 @@ class LearningCurve:
         replicates = np.log([law(n) for law in self._without_one])
         seeds = len(replicates)
         variance = (seeds - 1) / seeds * ((replicates - replicates.mean(0)) ** 2).sum(0)
-        half = stdtrit(seeds - 1, (1 + LEVEL) / 2) * np.sqrt(variance)
+        doubt = self._miss * np.log(n / self.sizes[-1]).clip(min=0)
+        half = stdtrit(seeds - 1, (1 + LEVEL) / 2) * np.sqrt(variance + doubt**2)
         return np.exp(middle), np.exp(middle - half), np.exp(middle + half)
 
 

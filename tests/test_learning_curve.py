@@ -103,8 +103,28 @@ def test_interval_covers_the_truth_about_as_often_as_it_says(law):
         inside += within.low <= law(300) <= within.high
         beyond += effect.low <= law(2000) <= effect.high
         widths.append((effect.high - effect.low) / law(2000))
-    assert 0.88 <= inside / 150 <= 1 and 0.88 <= beyond / 150 < 1
-    assert np.median(widths) < 0.6  # an interval of any width would cover
+    assert 0.88 <= inside / 150 < 1 and 0.9 <= beyond / 150 <= 1
+    assert np.median(widths) < 0.7  # an interval of any width would cover
+
+
+def test_interval_holds_the_doubt_about_the_law_beyond_the_data_and_not_within():
+    """The truth bends away from every power law: three seeds without scatter would be sure of a wrong forecast."""
+
+    def truth(n):
+        return 0.02 + 0.5 / (1 + (np.asarray(n) / 200) ** 0.8)
+
+    curve = LearningCurve(SIZES, np.tile(truth(SIZES), (3, 1)))
+    assert not curve.law(4000) == pytest.approx(truth(4000), rel=0.02)
+    assert curve.at(4000).low < truth(4000) < curve.at(4000).high
+    widths = [np.log(curve.at(n).high / curve.at(n).low) for n in (100, 1000, 2000, 4000)]
+    assert widths[0] == widths[1] == pytest.approx(0, abs=1e-9)
+    assert widths[3] == pytest.approx(2 * widths[2], rel=1e-6)  # twice as far, on the logarithmic axis
+
+
+def test_doubt_of_three_sizes_is_the_miss_of_the_straight_line():
+    curve = LearningCurve((10, 20, 40), np.tile([0.4, 0.2, 0.12], (3, 1)))  # a line would have given 0.1
+    half = np.log(curve.at(80).high / curve.at(80).mean)
+    assert half == pytest.approx(4.302653 * np.log(1.2), rel=1e-4)  # Student's t for two degrees of freedom
 
 
 def test_more_seeds_make_the_interval_narrower():

@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 
 DATA = Path(__file__).parent
-READ_AT_RUN_TIME = ("FashionMNIST/raw/*.gz", "emoji/*.webp", "emoji/emoji.csv")
+READ_AT_RUN_TIME = ("FashionMNIST/raw/*.gz", "emoji/*.webp", "emoji/emoji.csv", "pretrained/*.pth")
 
 
 def main() -> None:

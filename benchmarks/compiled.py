@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import statistics
 import tempfile
 import time
 
@@ -48,6 +49,5 @@ def rows(size: Size) -> list[Row | Skipped]:
 
 def paid_back(seconds: float, row: Row, batch: int) -> str:
     """After how many steps a start-up of this many seconds is made good, in words."""
-    gains = sorted(batch / base - batch / speed for speed, base in zip(row.values, row.base, strict=True))
-    gain = gains[len(gains) // 2]
+    gain = batch / statistics.median(row.base) * (1 - 1 / statistics.median(row.ratios))
     return f"paid back after {seconds / gain:,.0f} steps" if gain > 0 else "never paid back: no faster afterwards"

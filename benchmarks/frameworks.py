@@ -154,7 +154,8 @@ def keras(train: Split, val: Split, batch: int) -> Work:
     from keras import layers
 
     pixels, (means, stds) = train.images.shape[-1], channel_statistics(train)
-    data = [(part.images.permute(0, 2, 3, 1).numpy(), part.targets.numpy()) for part in (train, val)]
+    data = [(part.images.numpy(), part.targets.numpy()) for part in (train, val)]
+    keras.config.set_image_data_format("channels_first")  # on torch a fifth faster than Keras's own default
 
     def model():
         keras.utils.set_random_seed(0)
@@ -162,14 +163,14 @@ def keras(train: Split, val: Split, batch: int) -> Work:
             [
                 layers.Conv2D(channels, 3, padding="same", use_bias=False),
                 layers.MaxPooling2D(padding="same"),
-                layers.BatchNormalization(),
+                layers.BatchNormalization(axis=1),
                 layers.ReLU(),
             ]
             for channels in (16, 32, 64)
         ]
         return keras.Sequential(
             [
-                layers.Input((pixels, pixels, 1)),
+                layers.Input((1, pixels, pixels)),
                 layers.RandomTranslation(2 / pixels, 2 / pixels, fill_mode="constant", interpolation="nearest"),
                 layers.RandomFlip("horizontal"),
                 layers.Rescaling(1 / 255 / stds[0], -means[0] / stds[0]),

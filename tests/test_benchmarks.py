@@ -32,7 +32,7 @@ def test_a_row_takes_its_ratios_within_rounds():
 
 def test_a_row_without_a_ratio_shows_its_spread_and_a_skipped_one_says_why():
     assert str(Row("time", "3 seeds", [12.34, 9.0, 4321.0], unit="s")) == "| time | 3 seeds | 12.3 (9 to 4,321) s | |"
-    assert str(Row("time", "", [99.96], unit="s")) == "| time | | 100 s | |".replace("| | 100", "|  | 100")
+    assert str(Row("time", "", [99.96], unit="s")) == "| time |  | 100 s | |"
     assert str(Row("memory", "old", [300.0], [200.0], "MB")) == "| memory | old | 300 MB | 1.50 |"
     assert str(Skipped("a framework", "not installed")) == "| a framework | | not installed | |"
 
@@ -82,7 +82,6 @@ def test_fit_pays_for_validation_and_checkpoints(monkeypatch):
 
 
 def test_an_absent_framework_is_skipped(monkeypatch):
-    assert set(frameworks.ARMS) == {name for name in frameworks.ARMS if frameworks.installed(name) in (True, False)}
     monkeypatch.setattr(frameworks, "installed", lambda name: name.startswith("`DataLoader`, 0"))
     rows = frameworks.rows(TINY)
     assert names(rows) == list(frameworks.ARMS)

@@ -22,8 +22,8 @@ START, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 EXPLANATION = """\
 Small CNN (width 16) on Fashion-MNIST, batches of 128, {threads} CPU thread{s}, {cpu}, torch {torch}.
 Each ratio compares two arms that ran side by side: the median over rounds, with the lowest and the highest.
-`fit` pays here for shuffling, scaling, metrics, the divergence check and one validation image per 60 of training;
-the bare loop is forward, backward, step on float images that lie ready."""
+`fit` pays here for shuffling, scaling, metrics, a progress bar that is drawn, checkpoints, the divergence check and
+one validation image per 60 of training; the bare loop is forward, backward, step on float images that lie ready."""
 HEAD = "| what | against | measured | ratio |\n|---|---|---:|---:|"
 USUAL = (loops, frameworks, memory, settings, compiled, vectorised, workers)
 LONG = (accuracy, course)

@@ -1,12 +1,13 @@
-"""How much memory each way to train needs: the most that was resident at one time, in a fresh process per arm."""
+"""How much memory each way to train needs: the most that was resident while it trained, in a fresh process per arm."""
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 
@@ -17,9 +18,9 @@ from .measure import Row, Size, Skipped, watched
 
 COMPARE = {f"`compare`, {n} worker{'s' * (n > 1)}": n for n in (1, 2)}
 NOTE = (
-    "Memory: the high-water mark of the resident set of a fresh process, torch's libraries included, plus what its "
-    "child processes (loader workers, `compare`'s workers) held for themselves alone at their worst moment. The images "
-    "stay uint8 and are scaled batch by batch, so the whole of Fashion-MNIST takes 47 MB and not 188."
+    "Memory: the most that was resident during training in a fresh process, torch's libraries included, plus what its "
+    "child processes (loader workers, `compare`'s workers) held for themselves alone. The images stay uint8 and are "
+    "scaled batch by batch, so the whole of Fashion-MNIST takes 47 MB and not 188."
 )
 
 
@@ -30,42 +31,42 @@ def in_process(name: str, size: Size, threads: int) -> float:
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
-def peak(work) -> float:
-    """MB that this process and its children held at most while the work was done."""
+def peak(work: Callable[[], object]) -> float:
+    """MB that were resident at most while the work was done: this process, and what its children have for themselves.
+
+    Looked at fifty times a second. The kernel's own high-water mark would still hold the unpacking of the data.
+    """
     import psutil
 
-    done, children = threading.Event(), 0
+    this, done, most = psutil.Process(), threading.Event(), 0
 
-    def private() -> int:
-        total = 0
-        for child in psutil.Process().children(recursive=True):
-            try:
-                total += child.memory_full_info().uss
-            except psutil.Error:  # it has just ended
-                pass
-        return total
+    def look() -> None:
+        nonlocal most
+        now = this.memory_info().rss
+        for child in this.children(recursive=True):
+            with suppress(psutil.Error):  # a child may end at any moment
+                now += child.memory_full_info().uss
+        most = max(most, now)
 
-    def watch():
-        nonlocal children
-        while not done.wait(0.05):
-            children = max(children, private())
+    def watch() -> None:
+        while not done.wait(0.02):
+            look()
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
         work()
-        children = max(children, private())
+        look()
     finally:
         done.set()
         watcher.join()
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss: bytes on macOS, else kilobytes
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + children) / 1e6
+    return most / 1e6
 
 
 def one_arm(name: str, size: Size) -> float:
-    keep_freed_memory()
     warnings.simplefilter("ignore")
     work = workers.work(size, COMPARE[name], 1) if name in COMPARE else frameworks.work(name, size)
+    keep_freed_memory()  # only now, so that what the unpacking of the data took is handed back
     with watched():
         return peak(work)
 

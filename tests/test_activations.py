@@ -31,9 +31,9 @@ def test_swish_between_half_the_identity_and_relu():
 
 
 def test_gradient_of_beta_is_the_sum_over_the_layer():
-    layer = Swish(0.7).double()
+    layer = Swish(0.75).double()
     layer(X).sum().backward()
-    expected = sum(x * x * sigmoid(0.7 * x) * (1 - sigmoid(0.7 * x)) for x in X.tolist())
+    expected = sum(x * x * sigmoid(0.75 * x) * (1 - sigmoid(0.75 * x)) for x in X.tolist())
     assert layer.beta.grad.item() == pytest.approx(expected, rel=1e-9)
     x = X.clone().requires_grad_()
     assert torch.autograd.gradcheck(layer, (x,))

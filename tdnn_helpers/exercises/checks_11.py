@@ -95,11 +95,12 @@ def check_mish(answer: Any) -> str:
 
 def check_dead_units(answer: Any) -> str:
     def batches(leaky: bool) -> list[torch.Tensor]:
-        outputs = torch.zeros(25, 6)
+        outputs = torch.zeros(25, 7)
         outputs[:, 1] = 1.0  # always on
         outputs[13, 2] = 0.5  # answers one image of the second batch
         outputs[24, 3] = 0.3  # answers only in the last, smaller batch
-        outputs[2, 4], outputs[17, 4] = 2.0, 1.0  # rare, in two batches
+        outputs[[2, 17, 21], 4] = 2.0  # rare, but in every batch
+        outputs[4, 6] = 0.7  # answers only in the first batch
         if leaky:
             outputs[0, 5], outputs[1, 5] = -0.5, 0.5  # the mean is 0, the unit is alive
         return list(outputs.split(10))
@@ -107,17 +108,17 @@ def check_dead_units(answer: Any) -> str:
     result = answer(batches(leaky=False))
     units = array(result)
     expect(
-        units.shape == (6,),
-        f"Return one True or False for each of the 6 units; yours has the shape {units.shape}.",
+        units.shape == (7,),
+        f"Return one True or False for each of the 7 units; yours has the shape {units.shape}.",
     )
     got = units.astype(bool).tolist()
     expect(set(units.tolist()) <= {0.0, 1.0}, "Return True for a dead unit and False for a living one.")
-    right = [True, False, False, False, False, True]
+    right = [True, False, False, False, False, True, False]
     if got != right:
-        some_batch = [bool(any((batch[:, unit] == 0).all() for batch in batches(False))) for unit in range(6)]
+        some_batch = [bool(any((batch[:, unit] == 0).all() for batch in batches(False))) for unit in range(7)]
         first = batches(False)[0].eq(0).all(0).tolist()
         last = batches(False)[-1].eq(0).all(0).tolist()
-        some_image = [True, False, True, True, True, True]
+        some_image = [True, False, True, True, True, True, True]
         for trap, sentence in (
             ([not unit for unit in right], "True and False are exchanged: True means dead."),
             (first, "That looks at the first batch only; a unit may answer in a later one."),
@@ -132,7 +133,7 @@ def check_dead_units(answer: Any) -> str:
         raise NotYet(f"The dead units are {right}; yours are {got}: 0 for every image of every batch.")
     leaky = array(answer(batches(leaky=True))).astype(bool).tolist()
     expect(
-        leaky == right[:5] + [False],
+        leaky == [*right[:5], False, False],
         "Negative outputs are outputs too: a mean or sum of 0, or a test for > 0, takes a living unit for dead.",
     )
     return "Silent on every image of every batch: only then is a unit dead."

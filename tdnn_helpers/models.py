@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from .activations import Swish
 from .session import nearest
 from .split import Split
 
@@ -20,7 +21,10 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 }
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": lambda: nn.ReLU(inplace=True),
-    "silu": lambda: nn.SiLU(inplace=True),
+    "leaky_relu": lambda: nn.LeakyReLU(inplace=True),  # slope 0.01 for negative inputs
+    "silu": lambda: nn.SiLU(inplace=True),  # Swish with β fixed at 1
+    "swish": Swish,  # with a trainable β in each layer, 1 at the start
+    "mish": lambda: nn.Mish(inplace=True),
     "gelu": nn.GELU,
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,

@@ -6,6 +6,7 @@ from torch import nn
 
 from tdnn_helpers.data import load
 from tdnn_helpers.models import (
+    ACTIVATIONS,
     DROPOUT_AFTER,
     Normalise,
     channel_statistics,
@@ -64,7 +65,7 @@ def test_number_of_parameters(colour, norm):
     assert count_parameters(model) == (360 * 7 + 7) + (7 * 6 + 6)
 
 
-@pytest.mark.parametrize("activation", ["relu", "silu", "gelu", "tanh", "sigmoid"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("build", [small_cnn, mlp])
 def test_outputs_and_gradients_with_every_activation(colour, build, activation):
     model = build(colour, activation=activation)

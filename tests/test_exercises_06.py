@@ -111,7 +111,7 @@ good = (0.0125, 0.0025032, 0.0038060, 0.0146447)
         ("6.1", (0.00625, *good[1:]), "three times"),
         ("6.1", (0.1 * 0.5**3.5, *good[1:]), "whole numbers"),
         ("6.1", (good[0], 0.0729, *good[2:]), "exponential: it is multiplied"),
-        ("6.1", (*good[:2], 0.0195, good[3]), "cosine: use half a cosine"),
+        ("6.1", (*good[:2], 0.0195, good[3]), "cosine: use half a wave"),
         ("6.1", (*good[:3], good[2]), "restarts in epoch 20"),
         ("6.1", (0.5, *good[1:]), "step: 0.5 is not it"),
         ("6.1", (0.0125, 0.0025), "four learning rates"),

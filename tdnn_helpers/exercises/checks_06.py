@@ -209,9 +209,7 @@ def check_labels(answer: Any) -> str:
         expect(change in KEEPS, f'"{change}" is none of the augmentations.{nearest(str(change), KEEPS)}')
     open_ = [change for change in KEEPS if answer.get(change) is None or answer.get(change) is ...]
     expect(not open_, f"Still open: {'; '.join(open_)}.")
-    wrong = [
-        change for change, keeps in KEEPS.items() if answer[change] not in (True, False) or answer[change] != keeps
-    ]
+    wrong = [change for change, keeps in KEEPS.items() if answer[change] != keeps]
     expect(
         not wrong,
         f"{len(wrong)} of {len(KEEPS)} are not right yet. Look again at: {wrong[0] if wrong else ''}",

@@ -138,6 +138,11 @@ EXERCISES = (
             "If the best rate is the first or the last of your list, the list is too short on that side.",
         ),
         tuned,
-        value='{\n    "rates": None,  # a list\n    "validation": None,  # their results, in the same order\n    "chosen": None,\n    "test": None,\n}',
+        value="{\n"
+        '    "rates": None,  # a list\n'
+        '    "validation": None,  # their results, in the same order\n'
+        '    "chosen": None,\n'
+        '    "test": None,\n'
+        "}",
     ),
 )

@@ -122,7 +122,7 @@ def test_damaged_weights_are_refused(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match="cannot be read .* --force-reinstall"):
         pretrained()
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="damaged: expected SHA-256 5793.* --force-reinstall"):
+    with pytest.raises(ValueError, match=r"damaged \(SHA-256 .*, not 5793.* --force-reinstall"):
         pretrained()
 
 
@@ -164,6 +164,13 @@ def test_the_classifier_of_a_torchvision_network_is_cut_off(monkeypatch, name):
         torch.testing.assert_close(backbone.classify(images), original(inputs), rtol=1e-4, atol=1e-5)
         assert backbone(images).shape == (2, backbone.head.in_features)
     assert len(backbone.stages) > 2 and len(backbone.categories) == 1000
+
+
+def test_a_classifier_that_is_not_linear_is_named(monkeypatch):
+    original = torchvision.models.get_model("squeezenet1_1")
+    monkeypatch.setattr(torchvision.models.WeightsEnum, "get_state_dict", lambda self, **s: original.state_dict())
+    with pytest.raises(ValueError, match='"squeezenet1_1" is not a linear layer'):
+        pretrained("squeezenet1_1")
 
 
 # --- features ---------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ help:
 	@echo "make lab      open the lessons in JupyterLab"
 	@echo "make bench    time the course's own code"
 	@echo "make claims   run every lesson afresh at the standard budget and keep outputs, times and verdicts in notebooks/"
-	@echo "make clean    remove build/ (the environment in $(VENV) and the data stay)"
+	@echo "make clean    remove build/ and what was unpacked (the environment in $(VENV) and the data stay)"
 
 course: $(READY)
 	@$(ISOLATED) $(BIN)/python site/execute.py "$(BUILD)/executed" $(LESSONS); status=$$?; \
@@ -49,7 +49,7 @@ claims: $(READY)
 	$(BIN)/python site/readme.py && exit $$status
 
 clean:
-	rm -rf build .pytest_cache .ruff_cache
+	rm -rf build data/unpacked .pytest_cache .ruff_cache
 
 # The environment is built once; it is renewed when one of these files changes.
 $(READY): requirements.txt pyproject.toml constraints.txt

@@ -15,7 +15,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from clean import clean
-from lessons import NOTEBOOKS
+from lessons import NOTEBOOKS, tell_time
 from setup_cell import ROOT
 
 
@@ -99,7 +99,7 @@ def main(folder: Path, names: list[str]) -> int:
             failures[path.stem] = error
             if folder == NOTEBOOKS:
                 continue
-        notebook.metadata["tdnn"] = {"seconds": round(seconds), **where}
+        tell_time(notebook, {"seconds": round(seconds), **where})
         nbformat.write(notebook, folder / path.name)
         record = runs / "verdicts" / f"{path.stem}.json"
         if record.exists():

@@ -11,6 +11,7 @@ import nbformat
 from setup_cell import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
+TIME = re.compile(r"(<!-- time -->).*?(<!-- /time -->)")  # the place in a lesson's first cell that tells its cost
 VERDICTS = ("holds", "refuted", "not shown", "settled by reading")  # a verdict's first words; the rest says how
 
 
@@ -31,13 +32,18 @@ class Lesson:
 
     @property
     def cost(self) -> str:
-        """Measured time and machine in words, such as "3.5 min on 2 CPU cores"."""
-        if not self.measured:
-            return "not measured yet"
-        minutes, cpus = self.measured["seconds"] / 60, self.measured["cpus"]
-        time = f"{minutes:.1f} min" if minutes >= 1 else f"{self.measured['seconds']:.0f} s"
-        machine = self.measured["device"]
-        return f"{time} on " + (f"{cpus} CPU core{'s' if cpus > 1 else ''}" if machine == "cpu" else machine)
+        """Measured time and machine in words."""
+        return cost(self.measured)
+
+
+def cost(measured: dict) -> str:
+    """{"seconds", "device", "cpus"} in words, such as "3.5 min on 2 CPU cores"; "not measured yet" if it is empty."""
+    if not measured:
+        return "not measured yet"
+    minutes, cpus = measured["seconds"] / 60, measured["cpus"]
+    time = f"{minutes:.1f} min" if minutes >= 1 else f"{measured['seconds']:.0f} s"
+    machine = measured["device"]
+    return f"{time} on " + (f"{cpus} CPU core{'s' if cpus > 1 else ''}" if machine == "cpu" else machine)
 
 
 def read_lesson(path: Path) -> Lesson:
@@ -61,3 +67,9 @@ def read_lesson(path: Path) -> Lesson:
 def lessons(folder: Path = NOTEBOOKS) -> list[Lesson]:
     """The lessons of a folder, in the order of their file names."""
     return [read_lesson(path) for path in sorted(Path(folder).glob("*.ipynb"))]
+
+
+def tell_time(notebook: nbformat.NotebookNode, measured: dict) -> None:
+    """Keeps the measurement in the notebook's metadata and writes it in words into its first cell, in place."""
+    notebook.metadata["tdnn"] = measured
+    notebook.cells[0].source = TIME.sub(lambda found: found[1] + cost(measured) + found[2], notebook.cells[0].source)

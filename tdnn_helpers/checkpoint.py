@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from .distributed import Team, in_all_processes
 from .run import History, Run, stored_history
 from .split import Split
 
@@ -30,6 +31,8 @@ MAGIC = b"tdnn_helpers checkpoint 1\n"  # then the SHA-256 of the rest (32 bytes
 
 class Checkpoint:
     """The file of one run; with ``path`` None, nothing is written and nothing is read.
+
+    Of the processes that train together, the first one writes and reads for all.
 
     As a context manager it holds Ctrl-C back until the step under way is done and saved. A second Ctrl-C does not wait.
     """
@@ -40,11 +43,14 @@ class Checkpoint:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         splits: Mapping[str, Split | None],
+        team: Team,
         **settings: Any,
     ):
         """``settings``: what else makes this run what it is. The optimizer comes before its schedule changes it."""
-        self.path = None if path is None else Path(path)
+        self.path, self._team = None if path is None else Path(path), team
         self._saved_step, self._interrupted, self._warned = -1, False, False
+        if team.size > 1:
+            settings["processes"] = team.size
         if path is not None:
             self._settings = settings_in_words(model, optimizer, splits, **settings)
 
@@ -56,12 +62,28 @@ class Checkpoint:
         """
         if self.path is None:
             return
+        state = self._team.from_first(self._read)
+        if state is None:
+            return
+        try:
+            run.load({**state, "random": state["random"][self._team.rank]})
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+            raise in_all_processes(
+                ValueError(
+                    f"the checkpoint {self.path} does not fit this version of torch or of the course ({error}). "
+                    "Move it away to start anew."
+                )
+            ) from error
+        self._saved_step = run.step
+
+    def _read(self) -> dict[str, Any] | None:
+        """The content of the file; None if there is no file yet, and then its folder is made."""
         if not self.path.exists():
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise ValueError(f"no folder can be made for the checkpoint {self.path} ({error.strerror}).") from error
-            return
+            return None
         state = read(self.path)
         there, here = state["settings"], self._settings
         names = [name for name in {**here, **there} if there.get(name) != here.get(name)]
@@ -72,30 +94,30 @@ class Checkpoint:
                 f"the checkpoint {self.path} belongs to another run: {'; '.join(parts[:3])}{more}. "
                 "Give the settings it was made with, or another file name."
             )
-        try:
-            run.load(state)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(
-                f"the checkpoint {self.path} does not fit this version of torch or of the course ({error}). "
-                "Move it away to start anew."
-            ) from error
-        self._saved_step = run.step
+        return state
 
     def between_steps(self, run: Run, due: bool) -> None:
         """Save if a save is due. After Ctrl-C, save and raise KeyboardInterrupt."""
         if self.path is None:
             return
-        if (due or self._interrupted) and self._saved_step != run.step:
+        interrupted = any(self._team.gather(self._interrupted))  # a signal reaches each process in a step of its own
+        if (due or interrupted) and self._saved_step != run.step:
             self.save(run)
-        if self._interrupted:
-            raise KeyboardInterrupt(f"after step {run.step}; the same call goes on from {self.path}.")
+        if interrupted:
+            said = f"after step {run.step}; the same call goes on from {self.path}."
+            raise in_all_processes(KeyboardInterrupt(said))
 
     def save(self, run: Run) -> None:
         """Replace the file. If the disk refuses, warn once and train on: the file keeps its last content."""
         if self.path is None:
             return
+        state = run.state()
+        state["random"] = self._team.gather(state["random"])
+        if self._team.rank > 0:
+            self._saved_step = run.step
+            return
         content = io.BytesIO()
-        torch.save({"settings": self._settings, **run.state()}, content)
+        torch.save({"settings": self._settings, **state}, content)
         try:
             write(self.path, content.getvalue())
             self._saved_step = run.step
@@ -120,8 +142,8 @@ class Checkpoint:
     def __exit__(self, kind, error, traceback) -> None:
         if self._previous is not None:
             signal.signal(signal.SIGINT, self._previous)
-        if self._interrupted and error is None:
-            raise KeyboardInterrupt(f"at the end of the run, which {self.path} holds.")
+        if error is None and self.path is not None and any(self._team.gather(self._interrupted)):
+            raise in_all_processes(KeyboardInterrupt(f"at the end of the run, which {self.path} holds."))
 
     def _note_interrupt(self, number, frame) -> None:
         if self._interrupted:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
+import importlib
+import random
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 import cloudpickle
 import joblib
 import numpy as np
 import torch
 
+from .distributed import launched
+from .run import History, random_states, set_random_states
 from .session import keep_freed_memory, pick_device, progress, quiet, seed_everything
 from .store import Store
-from .train import History
 
 Arm = Callable[[int], History | Mapping[str, float]]
 SPLITS = ("train", "val", "test")
+# A function that names both torch and some `.classes` makes cloudpickle send the module torch.classes, which cannot be
+# pickled; its name is enough.
+copyreg.pickle(type(torch.classes), lambda module: (importlib.import_module, ("torch.classes",)))
 _arms_in_this_process: tuple[str, Mapping[str, Arm]] | None = None
 
 
@@ -38,7 +46,8 @@ def compare(
     Before each run Python, NumPy and torch are seeded with the run's seed. Arms that build the same network therefore
     start from the same weights, and an arm passes the seed on to its split and to ``fit``: that is what makes a pair.
     Runs go to separate processes with ``threads`` CPU threads each; the result does not depend on how many processes.
-    Inside ``joblib.parallel_config(backend=…)`` they go wherever that backend takes them.
+    Inside ``joblib.parallel_config(backend="dask")`` they go to the machines of the Dask cluster of this process, which
+    need this package in this version; another backend of processes, such as Ray's, takes them in the same way.
 
     A run that finished is kept (see :mod:`tdnn_helpers.store`) and found again as long as all it follows from is the
     same, so an arm should speak through what it returns and through nothing else.
@@ -59,21 +68,28 @@ def compare(
     Raises:
         ArmsFailed: if every run failed.
         ValueError: no arms, no seeds, or a seed given twice; a joblib backend that would run arms in threads side by
-            side, which share one random state.
+            side, which share one random state; several processes under torchrun.
     """
     import pandas as pd
 
     seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not arms or not seeds or len(set(seeds)) < len(seeds):
         raise ValueError("compare needs at least one arm and one seed, and each seed only once.")
+    if launched():
+        raise ValueError(
+            "torchrun starts several processes that train one network, and each would do every run of the comparison: "
+            "run it in one process, or on several machines with Dask."
+        )
     on_cpu = pick_device().type == "cpu"
     workers = workers or (joblib.cpu_count() if on_cpu else 1)
     threads = threads or (1 if on_cpu else torch.get_num_threads())
-    in_threads = getattr(joblib.parallel.get_active_backend()[0], "uses_threads", False)
-    if in_threads and joblib.effective_n_jobs(workers) > 1:
+    backend = joblib.parallel.get_active_backend()[0]
+    in_threads = getattr(backend, "uses_threads", False) and joblib.effective_n_jobs(workers) > 1
+    dask = getattr(backend, "client", None)
+    if in_threads or (dask and max(dask.nthreads().values(), default=1) > 1):
         raise ValueError(
-            "runs cannot go side by side in threads, because threads share one random state: "
-            "choose a joblib backend of processes, or workers=1."
+            "runs cannot go side by side in threads, because threads share one random state: choose a joblib backend "
+            "of processes (Dask with threads_per_worker=1), or workers=1."
         )
 
     # Seed by seed, so that whatever has finished when a reader interrupts is made of whole pairs.
@@ -117,14 +133,27 @@ def _run(payload: np.ndarray, key: str, arm: str, seed: int, threads: int) -> tu
         keep_freed_memory()
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    seed_everything(seed)
     try:
-        with quiet():
+        with quiet(), _own_random_state():
+            seed_everything(seed)
             return arm, seed, _rows(_arms_in_this_process[1][arm](seed)), "", Store.source
     except Exception as error:  # one failing arm must not lose the others
         return arm, seed, [], f"{type(error).__name__}: {error}\n{traceback.format_exc()}", Store.source
     finally:
         torch.set_num_threads(threads_before)
+
+
+@contextmanager
+def _own_random_state() -> Iterator[None]:
+    """Leave the random state of Python, NumPy and torch as it was: with one worker, it is the caller's."""
+    device = pick_device()
+    before = random.getstate(), np.random.get_state(), random_states(device)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        set_random_states(before[2], device)
 
 
 def _rows(result: History | Mapping[str, float]) -> list[tuple]:

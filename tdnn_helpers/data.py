@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +11,33 @@ import torch
 from .files import read_emoji, read_idx_gz, verified
 from .session import data_dir, nearest
 from .split import Split
+from .unpacked import read_idx_shared
 
 NAMES = ("fashion-mnist", "emoji", "digits", "cifar10", "stl10")
 FASHION_CLASSES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
-def load(source: str | Path, part: str = "train", *, design: str = "noto", size: int | None = None) -> Split:
+def load(
+    source: str | Path,
+    part: str = "train",
+    *,
+    design: str = "noto",
+    size: int | None = None,
+    unreadable: str = "raise",
+) -> Split:
     """A data set by name, or a folder of images.
 
     Args:
         source: ``"fashion-mnist"`` (28 px grey, in this repository), ``"emoji"`` (64 px colour, in this repository),
             ``"digits"`` (8 px grey, from scikit-learn), ``"cifar10"`` and ``"stl10"`` (torchvision downloads them), or
-            the path of a folder that holds one folder of images per class.
+            the path of a folder (``~`` is your home) that holds one folder of images per class. Transparent pixels
+            of your images become white, as in print; a line says how many images have such pixels.
         part: ``"train"`` or ``"test"``, for the sets that come with both. The others are one pool: split it yourself.
         design: for ``"emoji"``: ``"noto"``, ``"twemoji"``, ``"fluent-flat"`` or ``"fluent-3d"``.
         size: pixels a side. Needed for a folder with images of different sizes (each is resized, then centre-cropped).
+        unreadable: an image of your folder that cannot be read is an error that names it; ``"skip"`` leaves such images
+            out and names them in one warning.
 
     Raises:
         ValueError: an unknown name, part or design; a folder that is not there; a damaged file; an unreadable image; an
@@ -34,8 +46,11 @@ def load(source: str | Path, part: str = "train", *, design: str = "noto", size:
     """
     if part not in ("train", "test"):
         raise ValueError(f'part is "train" or "test", not "{part}".')
-    if Path(source).is_dir() and str(source) not in NAMES:
-        return _load_folder(Path(source), size)
+    if unreadable not in ("raise", "skip"):
+        raise ValueError(f'unreadable is "raise" or "skip", not "{unreadable}".')
+    folder = Path(source).expanduser()
+    if folder.is_dir() and str(source) not in NAMES:
+        return _load_folder(folder, size, unreadable)
     readers = {
         "fashion-mnist": lambda: _load_fashion_mnist(part),
         "emoji": lambda: _load_emoji(design),
@@ -55,7 +70,7 @@ def load(source: str | Path, part: str = "train", *, design: str = "noto", size:
 def _load_fashion_mnist(part: str) -> Split:
     prefix = {"train": "train", "test": "t10k"}[part]
     folder = "FashionMNIST/raw"
-    images = read_idx_gz(verified(f"{folder}/{prefix}-images-idx3-ubyte.gz"))
+    images = read_idx_shared(f"{folder}/{prefix}-images-idx3-ubyte.gz")
     labels = read_idx_gz(verified(f"{folder}/{prefix}-labels-idx1-ubyte.gz"))
     return Split(
         torch.from_numpy(images)[:, None],
@@ -67,12 +82,14 @@ def _load_fashion_mnist(part: str) -> Split:
 
 def _load_emoji(design: str) -> Split:
     pixels, rows = read_emoji(design)
-    alpha = pixels[..., 3:].astype(np.float32) / 255
-    on_white = pixels[..., :3] * alpha + 255 * (1 - alpha)
+    on_white = np.empty((*pixels.shape[:3], 3), dtype=np.uint8)
+    for i, image in enumerate(pixels):  # all at once they would take 250 MB for a moment, in every kernel of a class
+        alpha = image[..., 3:].astype(np.float32) / 255
+        on_white[i] = (image[..., :3] * alpha + 255 * (1 - alpha)).round()
     classes = sorted({row["class"] for row in rows})
     families = sorted({row["family"] for row in rows})
     return Split(
-        torch.from_numpy(on_white.round().astype(np.uint8)).permute(0, 3, 1, 2).contiguous(),
+        torch.from_numpy(on_white).permute(0, 3, 1, 2).contiguous(),
         torch.tensor([classes.index(row["class"]) for row in rows]),
         classes,
         extra={"group": torch.tensor([families.index(row["family"]) for row in rows])},
@@ -106,24 +123,25 @@ def _load_torchvision(name: str, part: str, megabytes: int) -> Split:
     )
 
 
-def _load_folder(folder: Path, size: int | None) -> Split:
+def _load_folder(folder: Path, size: int | None, unreadable: str) -> Split:
     from PIL import Image, ImageOps
 
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not classes:
         raise ValueError(f'"{folder}" must hold one folder of images per class, but it holds no folder.')
-    images, targets = [], []
+    images, targets, transparent, skipped = [], [], 0, []
     for index, name in enumerate(classes):
         found = (folder / name).rglob("[!.]*")  # archives made on a Mac hold a hidden "._cat.png" beside "cat.png"
-        paths = sorted(path for path in found if path.suffix.lower() in IMAGE_ENDINGS)
-        if not paths:
-            raise ValueError(f'class "{name}" is empty: "{folder / name}" holds no image.')
-        for path in paths:
+        for path in sorted(path for path in found if path.suffix.lower() in IMAGE_ENDINGS):
             try:
-                with Image.open(path) as opened:
-                    image = ImageOps.exif_transpose(opened).convert("RGB")
-            except OSError as error:
-                raise ValueError(f'cannot read the image "{path}": {error}') from error
+                image, has_transparent = _read_image(path)
+            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+                if unreadable == "raise":
+                    remedy = 'Mend or remove it, or give load(…, unreadable="skip").'
+                    raise ValueError(f'cannot read the image "{path}": {error}. {remedy}') from error
+                skipped.append(str(path.relative_to(folder)))
+                continue
+            transparent += has_transparent
             if size is not None:
                 image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
             elif images and image.size != images[0].size:
@@ -133,5 +151,26 @@ def _load_folder(folder: Path, size: int | None) -> Split:
                 )
             images.append(image)
             targets.append(index)
+        if index not in targets:
+            raise ValueError(f'class "{name}" is empty: "{folder / name}" holds no image that can be read.')
+    if transparent:
+        print(f"{transparent} of {len(images)} images have transparent pixels: they are white here.")
+    if skipped:
+        more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
+        named = ", ".join(skipped[:5]) + more
+        warnings.warn(f"{len(skipped)} images cannot be read and are left out: {named}.", stacklevel=3)
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
     return Split(pixels.permute(0, 3, 1, 2).contiguous(), torch.tensor(targets), classes, name=folder.name)
+
+
+def _read_image(path: Path):
+    """(RGB image, upright and on white; whether any of its pixels was transparent)."""
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as opened:
+        image = ImageOps.exif_transpose(opened)
+        if "A" not in image.getbands() and "transparency" not in image.info:
+            return image.convert("RGB"), False
+        image = image.convert("RGBA")
+    on_white = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return on_white.convert("RGB"), image.getextrema()[3][0] < 255

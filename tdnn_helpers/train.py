@@ -7,84 +7,25 @@ a dozen lines and shows that both give the same numbers.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from .augment import Augment
 from .checkpoint import Checkpoint
+from .distributed import Team, in_all_processes
+from .faults import Diverged, one_sentence
+from .objectives import Batch, Objective, classification, regression  # noqa: F401 (a reader takes them from here)
 from .run import History, Run
-from .session import pick_device, progress
+from .session import pick_device, progress, quiet
 from .split import Split
 
 CHECK_EVERY = 20  # steps between two looks at the losses; on a GPU each look waits for the device
-
-
-class Batch(NamedTuple):
-    """What an objective sees: ``images`` float32 B×C×H×W in [0, 1] and ``targets`` on the training device, ``indices``
-    int64 B (positions in the split, on the same device), and the number of ``classes`` of the split."""
-
-    images: torch.Tensor
-    targets: torch.Tensor
-    indices: torch.Tensor
-    classes: int
-
-
-Objective = Callable[[nn.Module, Batch], tuple[torch.Tensor, dict[str, torch.Tensor]]]
-
-
-def classification(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Mean cross-entropy of the logits (in nats) and the accuracy (0 to 1).
-
-    Raises ValueError if the model does not give one row per image and at least one column per class.
-    """
-    logits = model(batch.images)
-    if logits.ndim != 2 or len(logits) != len(batch.images) or logits.shape[1] < batch.classes:
-        raise ValueError(
-            f"the model's output has shape {tuple(logits.shape)}, but {len(batch.images)} images of {batch.classes} "
-            f"classes need ({len(batch.images)}, {batch.classes}): one logit per class."
-        )
-    loss = F.cross_entropy(logits.float(), batch.targets)
-    return loss, {"accuracy": (logits.argmax(1) == batch.targets).float().mean()}
-
-
-def regression(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Mean squared error and mean absolute error, both in units of the targets. Output and targets of one shape."""
-    output = model(batch.images)
-    if output.ndim == batch.targets.ndim + 1 and output.shape[-1] == 1:
-        output = output.squeeze(-1)
-    if output.shape != batch.targets.shape:
-        raise ValueError(
-            f"the model's output has shape {tuple(output.shape)}, but the targets have {tuple(batch.targets.shape)}."
-        )
-    error = output.float() - batch.targets
-    return error.square().mean(), {"absolute error": error.abs().mean()}
-
-
-class Diverged(RuntimeError):
-    """The loss became NaN or infinite."""
-
-
-@contextmanager
-def enough_memory(batch_size: int) -> Iterator[None]:
-    """MemoryError, with a smaller batch to try, instead of what torch says when a step does not fit into memory."""
-    try:
-        yield
-    except RuntimeError as error:
-        # The words of CUDA and MPS, of the CPU under Linux and macOS, and of the CPU under Windows.
-        phrases = ("out of memory", "can't allocate memory", "not enough memory")
-        if not any(phrase in str(error).lower() for phrase in phrases):
-            raise
-        remedy = f"batch_size={batch_size // 2}" if batch_size > 1 else "a smaller network or smaller images"
-        raise MemoryError(
-            f"a training step with batch_size={batch_size} needs more memory than there is: try {remedy}."
-        ) from error
 
 
 def sgd(lr: float = 0.1, *, momentum: float = 0.9, weight_decay: float = 5e-4) -> Callable:
@@ -134,12 +75,16 @@ def fit(
     Each epoch visits every image once in a fresh random order; the last batch may be smaller. The order, the
     augmentation and dropout follow from ``seed`` alone, and the caller's random state is left as it was.
 
+    In a script that ``torchrun`` starts, all processes train one network together (:mod:`tdnn_helpers.distributed`).
+    Each takes its part of every batch, and each returns the same history. The objective must then be a mean over
+    images; one that compares the images of a batch with each other sees those of its process only.
+
     Args:
         model: moved to ``device``; takes float32 images in [0, 1], N×C×H×W.
         train, val: the training split, and a validation split that is evaluated as training goes on.
         objective: (model, :class:`Batch`) → (mean loss, {name: mean}).
         epochs, steps: how long; give exactly one.
-        batch_size: images per step.
+        batch_size: images per step, of all processes together.
         optimizer: a function of the parameters, such as :func:`sgd` (the default, at its default rate) or
             ``partial(torch.optim.AdamW, lr=1e-3)``.
         schedule: (optimizer, number of steps) → a torch scheduler, stepped after every step.
@@ -155,9 +100,11 @@ def fit(
 
     Raises:
         ValueError: settings that contradict each other, an empty split, a model output that does not fit the targets,
-            a checkpoint that is damaged or belongs to another run (it is left as it is).
+            a checkpoint that is damaged or belongs to another run (it is left as it is), batch normalisation of a
+            single image, processes that were called with different settings.
         Diverged: the loss became NaN or infinite.
-        MemoryError: a step does not fit into memory.
+        MemoryError: a step does not fit into memory; it names a batch size that does.
+        PartnerLost: another of the processes that train together has stopped.
     """
     if (epochs is None) == (steps is None):
         raise ValueError("give either epochs or steps, and only one of them.")
@@ -174,10 +121,12 @@ def fit(
         raise ValueError("training needs at least one step.")
     evaluate_every = evaluate_every or min(per_epoch, steps)
 
+    team = Team.join(device)
+    team.same_call(images=len(train), val=val and len(val), steps=steps, batch_size=batch_size, every=evaluate_every)
     model.to(device)
     optimizer = (optimizer or sgd())(model.parameters())
     kept = Checkpoint(
-        checkpoint, model, optimizer, {"train": train, "val": val}, steps=steps, batch_size=batch_size, seed=seed,
+        checkpoint, model, optimizer, {"train": train, "val": val}, team, steps=steps, batch_size=batch_size, seed=seed,
         precision=precision, patience=patience, evaluate_every=evaluate_every, on_divergence=on_divergence,
         device=device.type, objective=objective, schedule=schedule, augment=augment,
     )  # fmt: skip
@@ -187,12 +136,20 @@ def fit(
     losses = torch.zeros(steps, device=device)
     run = Run(model, optimizer, scheduler, scaler, generator, history, losses)
 
+    def attempt(size: int) -> None:  # to find a batch that fits into memory
+        with _mixed(device, precision):
+            objective(copy.deepcopy(model), batch.part(slice(size)))[0].backward()
+
     with (
+        team,
         kept,
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        quiet() if team.rank else nullcontext(),
         progress(steps, "training") as bar,
+        team.averaging(model, objective) as averaged,
     ):
-        torch.manual_seed(seed)
+        # Each process drops units for images of its own. (Torch's generator looks at 32 bits of a seed only.)
+        torch.manual_seed(seed + 1_000_003 * team.rank)
         kept.resume(run)
         model.train()
         if run.finished:
@@ -201,21 +158,24 @@ def fit(
         bar.update(run.step)
         for step in range(run.step + 1, steps + 1):
             kept.between_steps(run, due=run.step % evaluate_every == 0)
-            with enough_memory(min(batch_size, len(train))):
+            with one_sentence(len(train), batch_size, attempt if team.size == 1 else None):
                 batch = next(batches)
+                place, share = team.part(len(batch.images))
                 with _mixed(device, precision):
-                    loss, metrics = objective(model, batch)
+                    loss, metrics = averaged(model, batch.part(place))
                 optimizer.zero_grad(set_to_none=True)
-                scaler.scale(loss).backward()
+                scaler.scale(loss * (share * team.size)).backward()  # the mean over processes is that over images
+                team.check_gradients(model)
                 scaler.step(optimizer)
             scaler.update()
             run.rates.append(float(optimizer.param_groups[0]["lr"]))
             scheduler.step()
 
             run.step, size = step, len(batch.images)
-            losses[step - 1] = loss.detach()
             with torch.no_grad():  # a sum that carried gradients would keep every batch of the epoch in memory
-                for name, value in {"loss": loss, **metrics}.items():
+                measured = team.mean({"loss": loss, **metrics}, share)
+                losses[step - 1] = measured["loss"]
+                for name, value in measured.items():
                     run.totals[name] = run.totals.get(name, 0) + value * size
             run.seen += size
             bar.update()
@@ -233,7 +193,7 @@ def fit(
                 run.totals, run.seen = {}, 0
                 if val is None:
                     continue
-                measured = evaluate(model, val, objective=objective, device=device)
+                measured = _evaluate_together(model, val, objective, device, team)
                 model.train()
                 history.record("val", **measured)
                 bar.set_postfix({f"val {name}": f"{value:.3f}" for name, value in measured.items()}, refresh=False)
@@ -250,14 +210,11 @@ def fit(
         if history.diverged_at is not None:
             history.step_losses = losses[: run.step].tolist()
             if on_divergence == "raise":
-                raise Diverged(
-                    f"the loss is {history.step_losses[-1]} at step {run.step} of {steps}, with a learning rate of "
-                    f"{run.rates[run.step - 1]:.3g}. Three likely causes: the learning rate is too high, the inputs "
-                    "are not scaled (look at their mean and standard deviation), or the loss takes the log or root "
-                    "of 0."
-                )
+                loss, rate = history.step_losses[-1], run.rates[run.step - 1]
+                raise in_all_processes(Diverged.at(run.step, steps, loss, rate))
         if run.best_weights is not None:
             model.load_state_dict(run.best_weights)
+        team.same_buffers(model)
         run.finished = True
         kept.save(run)
     return history
@@ -318,6 +275,16 @@ def evaluate(
         for name, value in {"loss": loss, **metrics}.items():
             totals[name] = totals.get(name, 0.0) + float(value) * len(batch.images)
     return {name: total / len(split) for name, total in totals.items()}
+
+
+def _evaluate_together(
+    model: nn.Module, split: Split, objective: Objective, device: torch.device, team: Team
+) -> dict[str, float]:
+    """The same, with each process on its part of the images."""
+    team.same_buffers(model)
+    place, share = team.part(len(split))
+    measured = team.mean(evaluate(model, split[place], objective=objective, device=device), share)
+    return {name: float(value) for name, value in measured.items()}
 
 
 @torch.no_grad()

@@ -14,7 +14,8 @@ def one_thread():
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path):
-    """A unit test sees none of the settings of the run around it, and writes nothing into the checkout."""
+    """A unit test sees none of the settings of the run around it, and writes nothing into the checkout but the
+    unpacked copy of the data."""
     for name in ("TDNN_BUDGET", "TDNN_DATA", "TDNN_STATIC", "TDNN_STORE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TDNN_RUNS", str(tmp_path / "runs"))

@@ -8,6 +8,7 @@ import nbformat
 from nbconvert.filters.markdown_mistune import MarkdownWithMath
 
 from build import Renderer
+from lessons import cost
 from setup_cell import ROOT, badge, setup_cell
 
 LONGEST_CELL = 50  # lines, so that a cell fits a laptop's screen
@@ -111,6 +112,14 @@ def colab_badge(notebook, name):
         yield f"does not carry its own Colab badge: {badge(name)}"
 
 
+def says_its_time(notebook, name):
+    """The first cell tells what the lesson costs: the measurement in the metadata, in words."""
+    told = re.findall(r"<!-- time -->(.*?)<!-- /time -->", notebook.cells[0].source)
+    measured = cost(notebook.metadata.get("tdnn", {}))
+    if told != [measured]:
+        yield f"does not tell its measured time at the top: <!-- time -->{measured}<!-- /time -->"
+
+
 def png_figures_with_alt_text(notebook, name):
     for cell, output in _outputs(notebook):
         data = output.get("data", {})
@@ -164,6 +173,7 @@ RULES = (
     same_setup,
     starts_its_own_lesson,
     colab_badge,
+    says_its_time,
     png_figures_with_alt_text,
     figures_are_explained,
     small_file,

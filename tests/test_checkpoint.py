@@ -574,3 +574,47 @@ def test_a_background_job_that_ignores_ctrl_c_goes_on_ignoring_it(digits, tmp_pa
     history = fit(mlp(digits), digits, objective=objective, steps=3, checkpoint=tmp_path / "run", device="cpu")
     assert len(history.step_losses) == 3
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize(("fits", "remedy"), [(10, "try batch_size=8, which fits."), (0, "try a smaller network")])
+def test_out_of_memory_tries_what_fits_on_a_copy(digits, fits, remedy):
+    """Nothing but the message comes of the attempts: weights, running statistics and gradients stay."""
+    tried = []
+
+    def objective(model, batch):
+        tried.append(len(batch.images))
+        if tried[-1] > fits:
+            too_large(OUT_OF_MEMORY[0]())
+        return classification(model, batch)
+
+    model = network(digits, kind=small_cnn, width=2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(MemoryError, match=remedy):
+        fit(model, digits, objective=objective, steps=3, batch_size=64)
+    assert tried == ([64, 32, 16, 8] if fits else [64, 32, 16, 8, 4, 2, 1])
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_an_attempt_that_fails_in_another_way_ends_the_search(digits):
+    def objective(model, batch):
+        if len(batch.images) < 20:
+            raise IndexError("too few")
+        too_large(OUT_OF_MEMORY[0]())
+
+    with pytest.raises(MemoryError, match="try batch_size=16.$"):
+        fit(network(digits), digits, objective=objective, steps=3, batch_size=64)
+
+
+def test_batch_normalisation_of_a_single_image_says_what_to_do(digits):
+    model = network(digits, kind=small_cnn, width=2)
+    for images, batch_size, left in (301, 50, ", and 301 images in batches of 50 leave 1 over"), (4, 1, ""):
+        train = load("digits").take(images, seed=0)
+        with pytest.raises(ValueError) as caught:
+            fit(model, train, epochs=1, batch_size=batch_size)
+        assert str(caught.value) == (
+            f"batch normalisation cannot train on a single image{left}: choose another batch_size, or a network with "
+            'norm="none".'
+        )
+    with pytest.raises(ValueError, match="another error"):
+        fit(model, digits, steps=1, objective=lambda m, b: too_large(ValueError("another error")))

@@ -81,6 +81,10 @@ def test_an_effect_must_lie_in_its_finite_interval(numbers):
         Effect(*numbers, n=5)
 
 
+def test_bars_reach_from_the_mean_to_the_ends_of_the_interval():
+    assert Effect(3.0, 2.0, 5.0, 5).bars == [[1.0], [2.0]]
+
+
 def test_effects_read_like_a_sentence():
     assert str(Effect(3.21, 2.12, 4.3, 5, "pp")) == "+3.2 pp [2.1, 4.3], n = 5"
     assert str(Effect(-0.0321, -0.05, -0.0142, 8)) == "−0.032 [−0.050, −0.014], n = 8"
@@ -286,7 +290,7 @@ def test_records_say_how_they_came_about_and_merge(lesson):
 
 
 def test_writers_at_the_same_time_lose_nothing(lesson):
-    ids = [row["id"] for row in claims.ledger()["claims"] if row["kind"] == "experiment"]
+    ids = [row["id"] for row in claims.ledger()["claims"] if row["kind"] == "experiment" and row["lesson"] == LESSON]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda claim_id: judge(claim_id, ABOVE), ids))
     assert set(joined(lesson)) == set(ids)

@@ -1,11 +1,17 @@
 """Comparisons: pairs are pairs, the number of processes changes nothing, one failure does not lose the rest."""
 
+import os
+import random
+import time
 import warnings
 
+import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from tdnn_helpers import store
 from tdnn_helpers.compare import ArmsFailed, compare
 from tdnn_helpers.data import load
 from tdnn_helpers.models import mlp
@@ -153,3 +159,70 @@ def test_a_second_comparison_does_not_see_the_arms_of_the_first():
     for value in (1.0, 2.0):
         table = compare({"arm": lambda seed, value=value: {"x": value}}, seeds=2, workers=2)
         assert table["value"].tolist() == [value, value]
+
+
+def test_the_callers_random_state_is_left_alone():
+    def draw(seed):
+        return {"python": random.random(), "numpy": np.random.rand(), "torch": torch.rand(()).item()}
+
+    seed_everything(11)
+    expected = [draw(0), draw(0)]
+    seed_everything(11)
+    found = [draw(0)]
+    with pytest.warns(UserWarning):
+        compare({"arm": draw, "bad": lambda seed: 1 / 0}, seeds=2, workers=1)
+    assert [*found, draw(0)] == expected
+
+
+# --- Dask -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two workers with a process each, as two machines would be; reached through the loopback only."""
+    dask = pytest.importorskip("dask.distributed")
+    place = dict(host="127.0.0.1", dashboard_address="127.0.0.1:0")
+    with dask.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, **place) as workers:
+        with dask.Client(workers) as client:
+            yield client
+
+
+def test_dask_gives_the_same_frame_and_its_runs_are_kept(digits, cluster, tmp_path):
+    arms = arms_of(digits)
+    plain = compare(arms, seeds=3, workers=1, store=False)
+    assert store.kept().empty
+    with joblib.parallel_config(backend="dask"):
+        far = compare(arms, seeds=3)
+        assert len(store.kept()) == 6
+        pd.testing.assert_frame_equal(plain.drop(columns="seconds"), far.drop(columns="seconds"), check_exact=True)
+        pd.testing.assert_frame_equal(compare(arms, seeds=3), far, check_exact=True)  # found, not run again
+    pd.testing.assert_frame_equal(compare(arms, seeds=3, workers=1), far, check_exact=True)
+
+
+def test_dask_runs_on_its_workers_and_failures_are_named(cluster):
+    def where(seed):
+        if seed == 3:
+            raise RuntimeError("the dog ate it")
+        time.sleep(0.3)
+        return {"pid": os.getpid()}
+
+    with joblib.parallel_config(backend="dask"), pytest.warns(UserWarning, match="seed 3 failed: .*the dog ate it"):
+        table = compare({"arm": where}, seeds=6, store=False)
+    pids = set(table["value"].astype(int))
+    assert pids == set(cluster.run(os.getpid).values()) and os.getpid() not in pids
+
+
+def test_dask_workers_with_several_threads_are_refused():
+    dask = pytest.importorskip("dask.distributed")
+    place = dict(processes=False, dashboard_address="127.0.0.1:0")
+    with dask.LocalCluster(n_workers=1, threads_per_worker=2, **place) as workers, dask.Client(workers):
+        with joblib.parallel_config(backend="dask"), pytest.raises(ValueError, match="threads_per_worker=1"):
+            compare({"arm": lambda seed: {"x": 1}}, seeds=2)
+
+
+def test_an_arm_may_name_torch_and_classes(digits):
+    """cloudpickle takes this for a use of the module torch.classes, which cannot be pickled by itself."""
+    text = "lambda seed: {'classes': len(split.classes) + torch.zeros(1).item()}"
+    arm = eval(text, {"split": digits, "torch": torch})
+    frame = compare({"named": arm}, seeds=2, workers=2, store=False)
+    assert frame["value"].tolist() == [10.0, 10.0]

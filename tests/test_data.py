@@ -416,10 +416,59 @@ def test_unreadable_images_are_named(tmp_path):
     for name, content in damages.items():
         path = tmp_path / "a" / f"{name}.png"
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=rf'cannot read the image ".*{name}\.png"'):
+        with pytest.raises(ValueError, match=rf'cannot read the image ".*{name}\.png".*unreadable="skip"'):
             load(tmp_path)
         path.unlink()
     assert len(load(tmp_path)) == 1
+
+
+def test_unreadable_images_are_left_out_on_request_counted_and_named(tmp_path):
+    for i in range(3):
+        save(tmp_path / "a" / f"{i}.png", colour=(i, 0, 0))
+    save(tmp_path / "b" / "fine.png", colour=(9, 0, 0))
+    (tmp_path / "a" / "1.png").write_bytes(b"not an image")
+    with pytest.warns(UserWarning) as said:
+        split = load(tmp_path, unreadable="skip")
+    assert [str(one.message) for one in said] == ["1 images cannot be read and are left out: a/1.png."]
+    assert said[0].filename == __file__
+    assert split.images[:, 0, 0, 0].tolist() == [0, 2, 9] and split.targets.tolist() == [0, 0, 1]
+    for i in range(3, 12):
+        (tmp_path / "a" / f"x{i:02}.jpg").write_bytes(b"\xff\xd8\xff")
+    with pytest.warns(UserWarning, match="^10 images .*: a/1.png, a/x03.jpg, .*, a/x06.jpg and 5 more.$"):
+        assert len(load(tmp_path, unreadable="skip")) == 3
+    (tmp_path / "b" / "fine.png").write_bytes(b"")
+    with pytest.raises(ValueError, match='class "b" is empty: .* holds no image that can be read'):
+        load(tmp_path, unreadable="skip")
+    with pytest.raises(ValueError, match='unreadable is "raise" or "skip", not "ignore"'):
+        load(tmp_path, unreadable="ignore")
+
+
+def test_transparent_pixels_become_white(tmp_path, capsys):
+    (tmp_path / "a").mkdir()
+    image = Image.new("RGBA", (3, 1), (10, 20, 30, 255))
+    image.putpixel((1, 0), (10, 20, 30, 0))
+    image.putpixel((2, 0), (10, 20, 30, 128))
+    image.save(tmp_path / "a" / "1.png")
+    Image.new("RGBA", (3, 1), (10, 20, 30, 255)).save(tmp_path / "a" / "2.png")  # could be transparent, but is not
+    palette = Image.new("P", (3, 1), 1)
+    palette.putpalette([0, 0, 0, 5, 6, 7])
+    palette.save(tmp_path / "a" / "3.png", transparency=1)
+    Image.new("LA", (3, 1), (9, 0)).save(tmp_path / "a" / "4.png")
+    images = load(tmp_path).images
+    assert images[0, :, 0].T.tolist() == [[10, 20, 30], [255, 255, 255], [132, 137, 142]]
+    assert images[1, :, 0].T.tolist() == [[10, 20, 30]] * 3
+    assert (images[2:] == 255).all()
+    assert capsys.readouterr().out == "3 of 4 images have transparent pixels: they are white here.\n"
+    save(tmp_path / "a" / "1.png", size=(3, 1))
+    load(tmp_path)
+    assert capsys.readouterr().out.startswith("2 of 4")
+
+
+def test_a_folder_below_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    save(tmp_path / "pets" / "cat" / "1.png")
+    assert load("~/pets").classes == ("cat",)
 
 
 def test_empty_folders_are_named(tmp_path):

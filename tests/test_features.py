@@ -83,3 +83,17 @@ def test_projections_keep_two_far_groups_apart_and_repeat(method):
 def test_an_unknown_projection_is_named_with_the_nearest():
     with pytest.raises(ValueError, match='Did you mean "umap"'):
         project(torch.zeros(4, 3), "ump")
+
+
+def test_threads_of_torch_are_restored_even_if_umap_fails(monkeypatch):
+    umap = pytest.importorskip("umap")
+    before = torch.get_num_threads()
+
+    def fail(self, points):
+        torch.set_num_threads(before + 1)
+        raise RuntimeError("no neighbours")
+
+    monkeypatch.setattr(umap.UMAP, "fit_transform", fail)
+    with pytest.raises(RuntimeError, match="no neighbours"):
+        project(torch.rand(20, 3), "umap")
+    assert torch.get_num_threads() == before

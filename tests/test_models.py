@@ -5,7 +5,15 @@ import torch
 from torch import nn
 
 from tdnn_helpers.data import load
-from tdnn_helpers.models import Normalise, channel_statistics, count_parameters, mlp, normalise, small_cnn
+from tdnn_helpers.models import (
+    DROPOUT_AFTER,
+    Normalise,
+    channel_statistics,
+    count_parameters,
+    mlp,
+    normalise,
+    small_cnn,
+)
 from tdnn_helpers.split import Split
 
 
@@ -97,6 +105,68 @@ def test_own_input_layer_replaces_the_normalisation(colour, build):
     assert isinstance(build(colour)[0], Normalise)
 
 
+def kinds(model, *which):
+    """The names of the layers, in order, of the kinds given."""
+    return [type(layer).__name__ for layer in model if isinstance(layer, which)]
+
+
+def test_hidden_layers_of_the_cnn(colour):
+    model = small_cnn(colour, width=4, hidden=(7, 6))
+    dense = [layer for layer in model if isinstance(layer, nn.Linear)]
+    assert [(layer.in_features, layer.out_features) for layer in dense] == [(16, 7), (7, 6), (6, 5)]
+    assert isinstance(model[-2], nn.ReLU) and isinstance(model[-4], nn.ReLU)
+    assert model(colour.images.float() / 255).shape == (30, 5)
+
+
+def test_where_dropout_stands(colour):
+    wanted = (nn.Conv2d, nn.Linear, nn.Dropout, nn.Dropout2d)
+    block = ["Conv2d"]
+    assert kinds(mlp(colour, hidden=(8, 7), dropout=0.5), *wanted) == ["Linear", "Dropout"] * 2 + ["Linear"]
+    assert kinds(small_cnn(colour, dropout=0.5), *wanted) == 3 * block + ["Dropout", "Linear"]
+    behind_dense = small_cnn(colour, dropout=0.5, hidden=(8,))
+    assert kinds(behind_dense, *wanted) == 3 * block + ["Linear", "Dropout", "Linear"]
+    behind_convolution = small_cnn(colour, dropout=0.5, dropout_after="convolution", hidden=(8,))
+    assert kinds(behind_convolution, *wanted) == ["Conv2d", "Dropout2d"] * 3 + ["Linear"] * 2
+    for model in (mlp(colour), small_cnn(colour, dropout_after="convolution")):
+        assert not kinds(model, nn.Dropout, nn.Dropout2d)
+
+
+@pytest.mark.parametrize("place", DROPOUT_AFTER)
+def test_dropout_keeps_the_first_weights_and_the_answers_in_eval_mode(colour, place):
+    models = []
+    for dropout in (0.0, 0.5):
+        torch.manual_seed(3)
+        models.append(small_cnn(colour, hidden=(8,), dropout=dropout, dropout_after=place).eval())
+    images = colour.images.float() / 255
+    assert torch.equal(models[0](images), models[1](images))
+    models[1].train()
+    assert not torch.equal(models[1](images), models[1](images)), "each pass drops other units"
+
+
+def test_dropout_drops_this_share_and_whole_maps(colour):
+    rate, images = 0.25, colour.images.float() / 255
+    hidden = mlp(colour, hidden=(4000,), activation="sigmoid", dropout=rate)[:-1].train()(images[:1])
+    assert (hidden == 0).float().mean().item() == pytest.approx(rate, abs=0.03)
+    maps = small_cnn(colour, width=64, activation="sigmoid", dropout=rate, dropout_after="convolution")[:6]
+    zeros = (maps.train()(images) == 0).float().mean(dim=(2, 3))
+    assert set(zeros.unique().tolist()) == {0.0, 1.0}, "a map is dropped as a whole or not at all"
+    assert zeros.mean().item() == pytest.approx(rate, abs=0.05)
+
+
+@pytest.mark.parametrize("build", [small_cnn, mlp])
+@pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
+def test_impossible_dropout_is_refused(colour, build, rate):
+    with pytest.raises(ValueError, match="from 0 to below 1, not"):
+        build(colour, dropout=rate)
+
+
+def test_dropout_needs_its_place(colour):
+    with pytest.raises(ValueError, match="hidden=.. has none"):
+        mlp(colour, hidden=(), dropout=0.5)
+    with pytest.raises(ValueError, match='not "convolutions".*Did you mean "convolution"'):
+        small_cnn(colour, dropout=0.5, dropout_after="convolutions")
+
+
 def test_unknown_names_are_named_with_the_nearest(colour):
     with pytest.raises(ValueError, match='unknown norm "bach".*Did you mean "batch".*none'):
         small_cnn(colour, norm="bach")
@@ -108,3 +178,11 @@ def test_unknown_names_are_named_with_the_nearest(colour):
 def test_digits_fit_the_defaults():
     digits = load("digits").take(20, seed=0)
     assert small_cnn(digits)(digits.images.float() / 255).shape == (20, 10)
+
+
+@pytest.mark.parametrize("build", [small_cnn, mlp])
+def test_values_to_predict_give_one_output_per_column(colour, build):
+    for targets, outputs in (torch.rand(30), 1), (torch.rand(30, 1), 1), (torch.rand(30, 3), 3):
+        model = build(colour.with_targets(targets))
+        assert model(colour.images.float() / 255).shape == (30, outputs)
+    assert build(colour.with_targets(torch.rand(30)), outputs=4)[-1].out_features == 4

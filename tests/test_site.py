@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 import execute
 from build import build, draw
 from clean import clean
-from lessons import read_lesson
+from lessons import cost, read_lesson
 from maths import mathml
 from setup_cell import badge, repository
 
@@ -213,6 +213,7 @@ def test_a_failing_lesson_does_not_stop_the_others(tmp_path, monkeypatch, capsys
     source.mkdir()
     nbformat.write(new_notebook(cells=[new_code_cell("raise ValueError('on purpose')")]), source / "01_bad.ipynb")
     write = "import os, pathlib\nprint(os.environ['TDNN_STATIC'], pathlib.Path().resolve().name)"
+    write += "\n# It took <!-- time -->not measured yet<!-- /time -->."
     nbformat.write(new_notebook(cells=[new_code_cell(write)]), source / "02_good.ipynb")
     before = [path.read_bytes() for path in sorted(source.iterdir())]
     (tmp_path / "runs" / "verdicts").mkdir(parents=True)
@@ -227,6 +228,7 @@ def test_a_failing_lesson_does_not_stop_the_others(tmp_path, monkeypatch, capsys
     assert "01_bad FAILED" in captured.out and "02_good done" in captured.out and "on purpose" in captured.err
     good = nbformat.read(out / "02_good.ipynb", as_version=4)
     assert good.cells[0].outputs[0].text == "1 notebooks\n"
+    assert good.cells[0].source.endswith(f"<!-- time -->{cost(good.metadata.tdnn)}<!-- /time -->.")
     assert set(good.metadata.tdnn) == {"seconds", "device", "cpus", "budget"}
     assert nbformat.read(out / "01_bad.ipynb", as_version=4).cells[0].outputs[0].output_type == "error"
     assert (out / "verdicts" / "02_good.json").exists()

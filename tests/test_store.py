@@ -1,9 +1,11 @@
 """Finished runs are found again when nothing has changed, in any process, and are done again when anything has."""
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+import time
 import types
 import warnings
 from functools import partial
@@ -527,3 +529,48 @@ def test_a_comparison_inside_an_arm_says_what_to_do():
 
     with pytest.warns(UserWarning), pytest.raises(ArmsFailed, match="workers=1"):
         compare({"a": nested}, seeds=2, workers=2)
+
+
+# --- two kernels at once ----------------------------------------------------------------------------------------------
+
+forks = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+
+
+@forks
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_two_kernels_and_one_that_clears_meanwhile(tmp_path):
+    """Both compare the same arms again and again, a third forgets the runs all the time: nobody notices."""
+    arms = {name: lambda seed, name=name: {"value": seed + len(name)} for name in ("a", "bb", "ccc")}
+    expected = compare(arms, seeds=8, workers=1, store=False)
+    context = multiprocessing.get_context("fork")
+    start = context.Event()
+
+    def kernel(number):
+        warnings.simplefilter("error")
+        start.wait()
+        for _ in range(15):
+            assert_frame_equal(compare(arms, seeds=8, workers=1), expected, check_exact=True)
+        (tmp_path / f"{number}").touch()
+        os._exit(0)
+
+    kernels = [context.Process(target=kernel, args=(number,)) for number in range(2)]
+    for one in kernels:
+        one.start()
+    start.set()
+    seen = 0
+    while any(one.is_alive() for one in kernels):
+        seen = max(seen, len(store.kept()))
+        store.clear()
+    assert [one.exitcode for one in kernels] == [0, 0] and seen > 0
+    assert_frame_equal(compare(arms, seeds=8, workers=1), expected, check_exact=True)
+    assert all(path.suffix == ".run" and store._read(path) for path in (runs_dir() / "store").iterdir())
+
+
+def test_clearing_leaves_what_another_kernel_is_writing_and_takes_what_a_killed_one_left():
+    folder = runs_dir() / "store"
+    folder.mkdir(parents=True)
+    for name, age in (("now.tmp", 0), ("old.tmp", 7200)):
+        (folder / name).touch()
+        os.utime(folder / name, (time.time() - age,) * 2)
+    store.clear()
+    assert [path.name for path in folder.iterdir()] == ["now.tmp"]

@@ -39,8 +39,7 @@ class Case:
         n, m = min(len(self.train), TRAIN_SAMPLE), min(len(self.val), VAL_SAMPLE)
         # A bare copy of train that carries only the place of each image, so that suspects can be named.
         numbered = replace(self.train, extra={"position": torch.arange(len(self.train))})
-        seed = self.seed + 1_000_003  # not the seed by which the caller chose, split or relabelled these very images
-        self.sample, self.val_sample = numbered.take(n, seed=seed), self.val.take(m, seed=seed)
+        self.sample, self.val_sample = numbered.take(n, seed=self.seed), self.val.take(m, seed=self.seed)
         self.few_places = torch.from_numpy(np.random.default_rng(self.seed).permutation(n)[:FEW])
         self.few = self.sample[self.few_places]
         self.device = pick_device()

@@ -1,0 +1,421 @@
+"""Two processes train the network that one would train, and neither waits for ever when something goes wrong."""
+
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from tdnn_helpers import checkpoint as checkpoint_room
+from tdnn_helpers.augment import chain, flip, shift
+from tdnn_helpers.checkpoint import read_history
+from tdnn_helpers.compare import compare
+from tdnn_helpers.data import load
+from tdnn_helpers.distributed import Team
+from tdnn_helpers.faults import Diverged
+from tdnn_helpers.models import mlp, small_cnn
+from tdnn_helpers.session import progress
+from tdnn_helpers.train import classification, constant, evaluate, fit, sgd
+
+ROOT = Path(__file__).parents[1]
+forks = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits").take(301, seed=0)
+
+
+@pytest.fixture(scope="module")
+def val():
+    return load("digits").take(101, seed=1)
+
+
+def torchrun_environment(rank, port):
+    return dict(
+        TORCHELASTIC_RUN_ID="test", RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+    )  # fmt: skip
+
+
+def free_port():
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        return place.getsockname()[1]
+
+
+def in_two_processes(folder, work):
+    """What ``work(rank)`` gives in each of two processes that find themselves as torchrun would start them."""
+    port = free_port()
+
+    def process(rank):
+        os.environ.update(torchrun_environment(rank, port))
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        torch.save(work(rank), folder / f"result {rank}")
+        os._exit(0)
+
+    started = [multiprocessing.get_context("fork").Process(target=process, args=(rank,)) for rank in range(2)]
+    for one in started:
+        one.start()
+    for one in started:
+        one.join(60)
+    hung = [rank for rank, one in enumerate(started) if one.is_alive()]
+    for one in started:
+        one.kill()
+    assert not hung, f"processes {hung} hang"
+    assert [one.exitcode for one in started] == [0, 0]
+    return [torch.load(folder / f"result {rank}") for rank in range(2)]
+
+
+def error_of(work):
+    """(name, sentence) of the error that this raises."""
+    try:
+        work()
+    except BaseException as error:
+        return type(error).__name__, str(error)
+
+
+def network(split, kind=mlp, dropout=0.0, **options):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = kind(split, **options)
+        return nn.Sequential(*model[:-1], nn.Dropout(dropout), model[-1]) if dropout else model
+
+
+def trained(train, build=None, **options):
+    """(history without times, weights) of a run."""
+    model = network(train, **build or {})
+    history = fit(model, train, **options)
+    return [row[:4] for row in history.rows], history.step_losses, history.best_step, model.state_dict()
+
+
+def assert_close(one, other):
+    for name, weights in one[3].items():
+        torch.testing.assert_close(other[3][name], weights, rtol=1e-4, atol=1e-5)
+    assert [row[:3] for row in one[0]] == [row[:3] for row in other[0]] and one[2] == other[2]
+    assert [row[3] for row in other[0]] == pytest.approx([row[3] for row in one[0]], rel=1e-4, abs=1e-5)
+    assert other[1] == pytest.approx(one[1], rel=1e-4, abs=1e-5)
+
+
+def same(one, other):
+    return one[:3] == other[:3] and all(torch.equal(one[3][name], other[3][name]) for name in one[3])
+
+
+# ---- the same as one process -----------------------------------------------------------------------------------------
+
+SHORT = dict(epochs=3, batch_size=50, evaluate_every=4)  # 7 steps an epoch, the last with a single image
+CASES = {
+    "perceptron, augmentation": ({}, dict(augment=chain(flip, shift(1)))),
+    "convolutions": (dict(kind=small_cnn, width=4, norm="none"), dict(augment=shift(1), seed=2)),
+    "adam, odd batches": ({}, dict(optimizer=partial(torch.optim.AdamW, lr=3e-3), batch_size=47)),
+    "fewer images than processes": (dict(hidden=()), dict(epochs=None, steps=9, batch_size=1)),
+    "early stopping": (
+        dict(hidden=()),
+        dict(optimizer=sgd(1.0), schedule=constant, batch_size=32, evaluate_every=1, patience=3, epochs=8),
+    ),
+}
+
+
+@forks
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_equal_one(digits, val, tmp_path, case):
+    build, options = CASES[case]
+    options = {**SHORT, "val": val, **options}
+    alone = trained(digits, build, **options)
+    first, second = in_two_processes(tmp_path, lambda rank: trained(digits, build, **options))
+    assert same(first, second)
+    assert_close(alone, first)
+    if "patience" in options:
+        assert len(alone[1]) < 80
+
+
+@forks
+def test_each_process_sees_its_part_and_a_validation_split_may_be_tiny(digits, val, tmp_path):
+    def work(rank):
+        seen, draws = [], []
+
+        def objective(model, batch):
+            draws.append(torch.rand(()).item())
+            seen.append((model.training, batch.indices.tolist()))
+            assert progress(1, "only the first process shows a bar").disable == (rank > 0)
+            return classification(model, batch)
+
+        torch.manual_seed(rank)  # the second process starts from the weights of the first
+        model = mlp(digits, hidden=(4,))
+        start = {name: value.clone() for name, value in model.state_dict().items()}
+        before = torch.get_rng_state()
+        history = fit(model, digits, objective=objective, val=val[:1], epochs=1, batch_size=50)
+        assert torch.equal(torch.get_rng_state(), before)
+        return seen, history.last("val", "loss"), start, model.state_dict(), draws
+
+    (one, loss, start, weights, draws), (two, other_loss, *_, other_draws) = in_two_processes(tmp_path, work)
+    assert not set(draws) & set(other_draws)  # what one drops, the other may keep
+    training = [a + b for (is_training, a), (_, b) in zip(one, two, strict=True) if is_training]
+    assert sorted(sum(training[:-1], []) + training[-1][:1]) == list(range(301))
+    assert all(abs(len(a) - len(b)) <= 1 for (_, a), (_, b) in zip(one, two, strict=True))
+    model = mlp(digits, hidden=(4,))
+    model.load_state_dict(start)
+    fit(model, digits, epochs=1, batch_size=50)
+    torch.testing.assert_close(dict(model.state_dict()), dict(weights), rtol=1e-4, atol=1e-5)
+    assert loss == other_loss == pytest.approx(evaluate(model, val[:1])["loss"], rel=1e-3)
+
+
+@forks
+def test_batch_normalisation_on_cpus_warns_once_and_all_hold_the_same_network(digits, val, tmp_path):
+    def work(rank):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            outcome = trained(digits[:300], dict(kind=small_cnn, width=4), val=val, steps=6, batch_size=50)
+        return outcome, [str(one.message) for one in said if "normalises" in str(one.message)]
+
+    (first, said), (second, silent) = in_two_processes(tmp_path, work)
+    assert same(first, second)
+    assert len(said) == 1 and not silent
+    assert said[0].startswith("On CPUs each of the 2 processes normalises its part") and 'norm="none"' in said[0]
+
+
+def test_batch_normalisation_on_gpus_is_synchronised_while_it_trains(digits, monkeypatch):
+    monkeypatch.setattr(nn.parallel, "DistributedDataParallel", lambda step: step)
+    model = nn.Sequential(small_cnn(digits, width=2), nn.BatchNorm1d(10))
+    names, norms = list(model.state_dict()), [part for part in model.modules() if "BatchNorm" in type(part).__name__]
+    with Team(0, 2, torch.device("cuda")).averaging(model, classification):
+        synchronised = [part for part in model.modules() if isinstance(part, nn.SyncBatchNorm)]
+        assert len(synchronised) == 4
+        synchronised[0].running_mean += 1
+    assert [part for part in model.modules() if "BatchNorm" in type(part).__name__] == norms
+    assert list(model.state_dict()) == names and norms[0].running_mean.tolist() == [1, 1]
+
+
+# ---- checkpoints -----------------------------------------------------------------------------------------------------
+
+
+@forks
+def test_ctrl_c_in_one_process_stops_all_after_the_same_step_and_all_go_on(digits, val, tmp_path):
+    path, build = tmp_path / "deep" / "run.pt", dict(dropout=0.5)
+    options = {**SHORT, "val": val, "augment": shift(1)}
+
+    def work(rank):
+        if rank == 1:
+            checkpoint_room.write = None  # only the first process writes
+        whole = trained(digits, build, **options)
+
+        def objective(model, batch):
+            steps.append(model.training)
+            if rank == 1 and model.training and sum(steps) == 6:
+                signal.raise_signal(signal.SIGINT)
+            return classification(model, batch)
+
+        said = []
+        while True:
+            steps = []
+            try:
+                return whole, trained(digits, build, objective=objective, checkpoint=path, **options), said
+            except KeyboardInterrupt as error:
+                said.append(str(error))
+
+    for whole, pieces, said in in_two_processes(tmp_path, work):
+        assert said == [f"after step {step}; the same call goes on from {path}." for step in (6, 12, 18)]
+        assert same(whole, pieces)
+    assert [file.name for file in path.parent.iterdir()] == ["run.pt"]
+    with pytest.raises(ValueError, match="belongs to another run: .*processes is 2 there and absent here"):
+        fit(network(digits, **build), digits, checkpoint=path, **options)
+    path.write_bytes(path.read_bytes()[:-9])
+    for error in in_two_processes(tmp_path, lambda rank: error_of(lambda: trained(digits, checkpoint=path, **options))):
+        assert error == (
+            "ValueError",
+            f"the checkpoint {path} is damaged: cut short or altered. Move it away to start anew.",
+        )
+
+
+@forks
+def test_a_full_disk_stops_neither(digits, tmp_path):
+    def refuse(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def work(rank):
+        checkpoint_room.write = refuse
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            outcome = trained(digits, checkpoint=tmp_path / "run", **SHORT)
+        return outcome, len([one for one in said if "could not be written" in str(one.message)])
+
+    (first, said), (second, silent) = in_two_processes(tmp_path, work)
+    assert same(first, second) and (said, silent) == (1, 0)
+
+
+# ---- failures --------------------------------------------------------------------------------------------------------
+
+
+def once(rank, where, what):
+    """An objective that goes wrong in its third step, in one process only."""
+    steps = []
+
+    def objective(model, batch):
+        steps.append(1)
+        if rank == where and len(steps) == 3:
+            what()
+        return classification(model, batch)
+
+    return objective
+
+
+def out_of_memory():
+    raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+@forks
+@pytest.mark.parametrize("where", [0, 1])
+def test_one_out_of_memory_ends_both(digits, tmp_path, where):
+    def work(rank):
+        objective = once(rank, where, out_of_memory)
+        error = error_of(lambda: trained(digits, objective=objective, steps=5, batch_size=64))
+        return error, error_of(lambda: trained(digits, steps=5, batch_size=32))
+
+    results = in_two_processes(tmp_path, work)
+    name, said = results[where][0]
+    assert name == "MemoryError" and said.endswith("batch_size=64 needs more memory than there is: try batch_size=32.")
+    name, said = results[1 - where][0]
+    assert name == "PartnerLost" and said.startswith(f"process {1 - where} (of 2) has lost another one")
+    for _, again in results:
+        assert again[0] == "PartnerLost" and "start all anew" in again[1]
+
+
+def press_ctrl_c():
+    signal.raise_signal(signal.SIGINT)
+
+
+@forks
+@pytest.mark.parametrize("what", [press_ctrl_c, lambda: 1 / 0, lambda: os._exit(0)], ids=["Ctrl-C", "bug", "death"])
+def test_no_process_waits_for_one_that_has_stopped(digits, tmp_path, what):
+    def work(rank):
+        if rank == 1:
+            torch.save(None, tmp_path / "result 1")
+        return error_of(lambda: trained(digits, objective=once(rank, 1, what), steps=5))
+
+    first, second = in_two_processes(tmp_path, work)
+    assert first[0] == "PartnerLost"
+    assert second is None or second[0] in ("KeyboardInterrupt", "ZeroDivisionError")
+
+
+@forks
+def test_all_diverge_at_the_same_step_and_can_go_on(digits, tmp_path):
+    def work(rank):
+        objective = once(rank, 1, lambda: (_ for _ in ()).throw(OverflowError))
+
+        def infinite(model, batch):
+            loss, metrics = classification(model, batch)
+            try:
+                objective(model, batch)
+            except OverflowError:
+                loss = loss * float("inf")
+            return loss, metrics
+
+        said = error_of(lambda: trained(digits, objective=infinite, steps=30, optimizer=sgd(0.2)))
+        return said, trained(digits, **SHORT)
+
+    (first, outcome), (second, other) = in_two_processes(tmp_path, work)
+    assert first == second and first[0] == Diverged.__name__ and "the loss is inf at step 3 of 30" in first[1]
+    assert same(outcome, other)
+
+
+@forks
+def test_calls_that_differ_and_weights_that_are_not_used_are_named_in_both(digits, tmp_path):
+    def work(rank):
+        model = network(digits)
+        model.spare = nn.Linear(2, 2)
+        return (
+            error_of(lambda: fit(network(digits), digits, steps=5 + rank)),
+            error_of(lambda: fit(model, digits, steps=1, objective=lambda m, b: classification(m[:-1], b))),
+        )
+
+    for differ, unused in in_two_processes(tmp_path, work):
+        assert differ == ("ValueError", "every process must be called alike, but steps differs between them: [5, 6].")
+        assert unused[0] == "ValueError" and 'does not depend on the weights "spare.weight"' in unused[1]
+
+
+def test_what_cannot_be_done_together_is_refused(monkeypatch):
+    for name, value in torchrun_environment(1, 1).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match="more processes than GPUs here: torchrun --nproc-per-node 1"):
+        Team.join(torch.device("cuda"))
+    with pytest.raises(ValueError, match='on CPUs or on NVIDIA GPUs, not on "mps"'):
+        Team.join(torch.device("mps"))
+    with pytest.raises(ValueError, match="one network.*Dask"):
+        compare({"a": lambda seed: {"x": 1}}, seeds=1)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert Team.join(torch.device("mps")).size == 1
+
+
+# ---- torchrun itself -------------------------------------------------------------------------------------------------
+
+SCRIPT = """
+import json, os, sys, time
+import torch
+from tdnn_helpers.data import load
+from tdnn_helpers.models import mlp
+from tdnn_helpers.train import classification, evaluate, fit
+
+def slowly(model, batch):
+    time.sleep(float(os.environ.get("SLOW", "0")))
+    return classification(model, batch)
+
+digits = load("digits").take(301, seed=0)
+torch.manual_seed(0)
+model = mlp(digits)
+history = fit(model, digits, objective=slowly, steps=100, batch_size=50, checkpoint=sys.argv[1])
+accuracy = evaluate(model, digits)["accuracy"]
+if os.environ["RANK"] == "0":
+    print(json.dumps([history.step_losses, accuracy]))
+"""
+
+
+@forks
+def test_a_script_goes_on_under_torchrun_where_ctrl_c_stopped_it(digits, tmp_path):
+    """Ctrl-C at a terminal reaches every process, and each at another moment."""
+    script, path = tmp_path / "script.py", tmp_path / "run"
+    script.write_text(SCRIPT)
+
+    def interrupted(rank):
+        def press_ctrl_c():
+            while not path.exists():
+                time.sleep(0.01)
+            time.sleep(0.1 + 0.1 * rank)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        os.environ["SLOW"], sys.argv = "0.02", [str(script), str(path)]
+        threading.Thread(target=press_ctrl_c, daemon=True).start()
+        return error_of(lambda: exec(SCRIPT, {"__name__": "__main__"}))
+
+    first, second = in_two_processes(tmp_path, interrupted)
+    done = len(read_history(path).step_losses)
+    assert first == second == ("KeyboardInterrupt", f"after step {done}; the same call goes on from {path}.")
+    assert 0 < done < 100
+
+    settings = ["--nproc-per-node=2", "--master-addr=127.0.0.1", f"--master-port={free_port()}"]
+    finished = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", *settings, str(script), str(path)],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert finished.returncode == 0, finished.stderr
+    losses, accuracy = json.loads(finished.stdout)
+    assert losses[:done] == read_history(path).step_losses[:done]
+    model = network(digits)
+    assert losses == pytest.approx(fit(model, digits, steps=100, batch_size=50).step_losses, rel=1e-2, abs=1e-3)
+    assert accuracy == pytest.approx(evaluate(model, digits)["accuracy"], abs=0.01)

@@ -6,9 +6,11 @@ made within a round: each arm runs once, the ratio is taken, and the next round 
 
 from __future__ import annotations
 
+import io
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 
 
@@ -29,31 +31,71 @@ FULL = Size(rounds=5, steps=60)
 QUICK = Size(rounds=2, steps=20)
 
 
+def spread(values: list[float], form: Callable[[float], str]) -> str:
+    """The median of several values, with the lowest and the highest in brackets."""
+    middle = form(statistics.median(values))
+    return f"{middle} ({form(min(values))} to {form(max(values))})" if len(values) > 1 else middle
+
+
+def short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: speeds (images a second) of one arm and of what it is compared with, round by round."""
+    """One line of the table: values of one arm and of what it is compared with, round by round. Without ``base`` there
+    is no ratio, and ``against`` may hold a remark."""
 
     what: str
     against: str
-    speeds: list[float]
-    base: list[float]
+    values: list[float]
+    base: list[float] | None = None
+    unit: str = "images/s"
 
     @property
     def ratios(self) -> list[float]:
-        return [speed / base for speed, base in zip(self.speeds, self.base, strict=True)]
+        return [value / base for value, base in zip(self.values, self.base, strict=True)] if self.base else []
 
     def __str__(self) -> str:
-        ratio = f"{statistics.median(self.ratios):.2f} ({min(self.ratios):.2f} to {max(self.ratios):.2f})"
-        return f"| {self.what} | {self.against} | {statistics.median(self.speeds):,.0f} | {ratio} |"
+        if not self.ratios:
+            return f"| {self.what} | {self.against} | {spread(self.values, short)} {self.unit} | |"
+        ratio = spread(self.ratios, lambda ratio: f"{ratio:.2f}")
+        return f"| {self.what} | {self.against} | {short(statistics.median(self.values))} {self.unit} | {ratio} |"
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A line of the table that could not be measured here, and why: ``not installed``, ``no GPU``."""
+
+    what: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"| {self.what} | | {self.why} | |"
+
+
+class Screen(io.StringIO):
+    """Passes for a terminal, so that progress bars are drawn as if somebody watched; nobody sees them."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@contextmanager
+def watched():
+    """Inside this block everything that prints believes that it prints to a terminal."""
+    with redirect_stdout(Screen()), redirect_stderr(Screen()):
+        yield
 
 
 def images_per_second(work: Callable[[], object], images: int) -> Callable[[], float]:
-    """A function that does the work once and returns its speed."""
+    """A function that does the work once, watched, and returns its speed."""
 
     def run() -> float:
-        start = time.perf_counter()
-        work()
-        return images / (time.perf_counter() - start)
+        with watched():
+            start = time.perf_counter()
+            work()
+            return images / (time.perf_counter() - start)
 
     return run
 

@@ -1,19 +1,28 @@
-"""Settings of the CPU: memory kept by the allocator, threads, memory format, bfloat16."""
+"""What a machine offers besides plain float32: memory format, threads, precision, optimizer kernels, the allocator."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from tdnn_helpers.models import mlp
 from tdnn_helpers.session import keep_freed_memory
 from tdnn_helpers.split import Split
-from tdnn_helpers.train import fit
+from tdnn_helpers.train import fit, sgd
 
 from .loops import bare_loop, network, training_images
-from .measure import Row, Size, images_per_second, interleaved
+from .measure import Row, Size, Skipped, images_per_second, interleaved
+
+NOTE = (
+    "Settings. Taken: channels last (`small_cnn` comes in it) and freed memory that glibc keeps (`start` sees to it); "
+    "the arithmetic is the same. Offered: `fit(precision=torch.bfloat16)` for CPUs with AMX and for GPUs, `float16` "
+    "for GPUs; they change the last digits of a result, so float32 is the default. Left: the fused and the foreach "
+    "optimizer. Only a fraction of a step is the optimizer, and the fused one rounds differently."
+)
 
 
 def has_amx() -> bool:
@@ -28,16 +37,16 @@ def allocator(size: Size) -> list[Row]:
     On colour images of 64 pixels, because glibc by itself learns to keep blocks of up to 32 MiB: with the 28 pixels of
     Fashion-MNIST there is nothing left to gain.
     """
-
-    def process(keep: bool) -> float:
-        arguments = [keep, max(size.steps // 10, 5), size.batch, torch.get_num_threads()]
-        command = [sys.executable, "-m", "benchmarks.settings", *(str(int(argument)) for argument in arguments)]
-        return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-
-    arms = {"kept": lambda: process(True), "handed back": lambda: process(False)}
+    arms = {"kept": lambda: in_process(True, size), "handed back": lambda: in_process(False, size)}
     speeds = interleaved(arms, max(2, size.rounds - 2), warm_up=False)
     what = "`fit` on 64-pixel colour images, freed memory"
     return [Row(f"{what} kept", "the same, handed back", speeds["kept"], speeds["handed back"])]
+
+
+def in_process(keep: bool, size: Size) -> float:
+    arguments = [keep, max(size.steps // 10, 5), size.batch, torch.get_num_threads()]
+    command = [sys.executable, "-m", "benchmarks.settings", *(str(int(argument)) for argument in arguments)]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def one_process(keep: int, steps: int, batch: int, threads: int) -> float:
@@ -53,21 +62,25 @@ def one_process(keep: int, steps: int, batch: int, threads: int) -> float:
     return run()
 
 
-def rows(size: Size) -> list[Row]:
+def on_cpu(size: Size) -> list[Row]:
+    """The bare loop of the small CNN under one setting each."""
     train = training_images(size)
     images, targets = train.images.float().div(255), train.targets
     threads = torch.get_num_threads()
 
-    def arm(precision=None, memory_format=torch.channels_last, threads=threads):
+    def arm(precision=None, memory_format=torch.channels_last, threads=threads, **kernels):
         def work():
             torch.set_num_threads(threads)
             model = network(train).to(memory_format=memory_format)
-            bare_loop(images.to(memory_format=memory_format), targets, model, size.batch, precision=precision)
+            inputs, optimizer = images.to(memory_format=memory_format), partial(sgd(), **kernels)
+            bare_loop(inputs, targets, model, size.batch, precision=precision, optimizer=optimizer)
 
         return images_per_second(work, size.images)
 
     arms = {"plain": arm(), "bare loop, images contiguous (NCHW)": arm(memory_format=torch.contiguous_format)}
     arms["bare loop, 2 threads" if threads == 1 else "bare loop, 1 thread"] = arm(threads=2 if threads == 1 else 1)
+    arms["bare loop, fused SGD"] = arm(fused=True)
+    arms["bare loop, foreach SGD"] = arm(foreach=True)
     if has_amx():
         arms["bare loop, bfloat16 autocast (AMX)"] = arm(torch.bfloat16)
     try:
@@ -75,7 +88,43 @@ def rows(size: Size) -> list[Row]:
     finally:
         torch.set_num_threads(threads)
     plain = speeds.pop("plain")
-    return [Row(name, "bare loop", values, plain) for name, values in speeds.items()] + allocator(size)
+    return [Row(name, "bare loop", values, plain) for name, values in speeds.items()]
+
+
+def launches(size: Size) -> list[Row]:
+    """The optimizer where a step is so short that calling kernels is most of it."""
+    train = training_images(size)
+    images = train.images.float().div(255)
+
+    def arm(**kernels):
+        def work():
+            torch.manual_seed(0)
+            bare_loop(images, train.targets, mlp(train), size.batch, optimizer=partial(sgd(), **kernels))
+
+        return images_per_second(work, size.images)
+
+    speeds = interleaved({"plain": arm(), "fused": arm(fused=True)}, size.rounds)
+    return [Row("bare loop, MLP (128 hidden), fused SGD", "bare loop, MLP", speeds["fused"], speeds["plain"])]
+
+
+def on_gpu(size: Size) -> list[Row | Skipped]:
+    precisions = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+    if not torch.cuda.is_available():
+        return [Skipped(f"`fit` on a GPU, {name}", "no GPU") for name in precisions]
+    train = training_images(Size(size.rounds, 10 * size.steps, size.batch))
+
+    def arm(precision):
+        work = partial(fit, train=train, epochs=1, batch_size=size.batch, precision=precision, device="cuda")
+        return images_per_second(lambda: work(network(train)), len(train))
+
+    speeds = interleaved(
+        {name: arm(kind) for name, kind in {"plain": torch.float32, **precisions}.items()}, size.rounds
+    )
+    return [Row(f"`fit` on a GPU, {name}", "float32", speeds[name], speeds["plain"]) for name in precisions]
+
+
+def rows(size: Size) -> list[Row | Skipped]:
+    return [*on_cpu(size), *launches(size), *allocator(size), *on_gpu(size)]
 
 
 if __name__ == "__main__":

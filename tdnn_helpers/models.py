@@ -6,21 +6,34 @@ statistics therefore travel with its weights, and an attack or a shift in [0, 1]
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import nn
 
+from .activations import Swish
 from .session import nearest
 from .split import Split
 
+Norm = str | Callable[[int], nn.Module]  # a name, or a function of the number of channels that makes the layer
+
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm2d,
+    "instance": partial(nn.InstanceNorm2d, affine=True),
+    "layer": lambda channels: nn.GroupNorm(1, channels),  # over all maps of one image, as in Ba et al. 2016
+    "group": lambda channels: nn.GroupNorm(math.gcd(8, channels), channels),  # 8 groups where they divide the channels
     "none": lambda channels: nn.Identity(),
 }
+# A dense unit gives one number for an image: an instance norm would have nothing to average over.
+DENSE_NORMS = {name: NORMS[name] for name in ("layer", "group", "none")} | {"batch": nn.BatchNorm1d}
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": lambda: nn.ReLU(inplace=True),
-    "silu": lambda: nn.SiLU(inplace=True),
+    "leaky_relu": lambda: nn.LeakyReLU(inplace=True),  # slope 0.01 for negative inputs
+    "silu": lambda: nn.SiLU(inplace=True),  # Swish with β fixed at 1
+    "swish": Swish,  # with a trainable β in each layer, 1 at the start
+    "mish": lambda: nn.Mish(inplace=True),
     "gelu": nn.GELU,
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
@@ -62,7 +75,8 @@ def small_cnn(
     train: Split,
     *,
     width: int = 16,
-    norm: str = "batch",
+    depth: int = 1,
+    norm: Norm = "batch",
     activation: str = "relu",
     hidden: Sequence[int] = (),
     dropout: float = 0.0,
@@ -78,7 +92,9 @@ def small_cnn(
     Args:
         train: gives the number of channels and classes and the statistics of the input.
         width: channels of the first stage; the second has twice, the third four times as many.
-        norm, activation: names in ``NORMS`` and ``ACTIVATIONS``.
+        depth: convolutions in each of the three stages, each with its norm and activation; only the first one pools.
+        norm, activation: names in ``NORMS`` and ``ACTIVATIONS``; ``norm`` may also be a function of the number of
+            channels that makes a layer.
         hidden: units of the dense layers between the pooled features and the output layer.
         dropout: the share of units set to 0 in training, from 0 to below 1; the others are scaled by 1 / (1 − dropout),
             so that the expected value stays (Srivastava et al., JMLR 2014).
@@ -88,8 +104,9 @@ def small_cnn(
         outputs: number of outputs; default one per class, or one per column of the values in regression.
         inputs: the layer that prepares images in [0, 1]; default :func:`normalise` of ``train``.
     """
-    if norm not in NORMS:
-        raise ValueError(f'unknown norm "{norm}".{nearest(norm, NORMS)} Known: {", ".join(NORMS)}.')
+    make_norm = _norm(norm, NORMS)
+    if depth < 1:
+        raise ValueError(f"a stage needs at least 1 convolution, not {depth}.")
     if dropout_after not in DROPOUT_AFTER:
         raise ValueError(
             f'dropout_after is "dense" or "convolution", not "{dropout_after}".{nearest(dropout_after, DROPOUT_AFTER)}'
@@ -99,18 +116,18 @@ def small_cnn(
     layers: list[nn.Module] = [normalise(train) if inputs is None else inputs]
     before = train.images.shape[1]
     for channels in (width, 2 * width, 4 * width):
-        layers += [
-            nn.Conv2d(before, channels, 3, padding=1, bias=norm == "none"),
-            nn.MaxPool2d(2, ceil_mode=True),
-            NORMS[norm](channels),
-            ACTIVATIONS[activation](),
-            *([nn.Dropout2d(of_maps)] if of_maps else []),
-        ]
-        before = channels
+        for place in range(depth):
+            layers.append(nn.Conv2d(before, channels, 3, padding=1, bias=norm == "none"))
+            if place == 0:
+                layers.append(nn.MaxPool2d(2, ceil_mode=True))
+            layers += [make_norm(channels), ACTIVATIONS[activation]()]
+            if of_maps:
+                layers.append(nn.Dropout2d(of_maps))
+            before = channels
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     if of_units and not hidden:
         layers.append(nn.Dropout(of_units))
-    layers += _dense(before, hidden, activation, of_units)
+    layers += _dense(before, hidden, "none", activation, of_units)
     layers.append(nn.Linear(hidden[-1] if hidden else before, outputs or _outputs(train)))
     # Channels last suits the CPU's convolutions: half as fast again (`make bench`), and the same arithmetic.
     return nn.Sequential(*layers).to(memory_format=torch.channels_last)
@@ -120,27 +137,32 @@ def mlp(
     train: Split,
     *,
     hidden: Sequence[int] = (128,),
+    norm: Norm = "none",
     activation: str = "relu",
     dropout: float = 0.0,
     outputs: int | None = None,
     inputs: nn.Module | None = None,
 ) -> nn.Sequential:
-    """A multi-layer perceptron on the flattened pixels; ``hidden=()`` is a linear model. ``dropout`` acts after every
-    hidden layer; the other arguments are those of :func:`small_cnn`. ValueError for dropout without a hidden layer."""
+    """A multi-layer perceptron on the flattened pixels; ``hidden=()`` is a linear model. ``norm`` comes between a dense
+    layer and its activation ("instance" needs maps and does not exist here), ``dropout`` after it; the other arguments
+    are those of :func:`small_cnn`. ValueError for dropout without a hidden layer."""
     _check(activation, dropout)
     if dropout and not hidden:
         raise ValueError("dropout acts after hidden layers, but hidden=() has none.")
     layers: list[nn.Module] = [normalise(train) if inputs is None else inputs, nn.Flatten()]
     before = train.images[0].numel()
-    layers += _dense(before, hidden, activation, dropout)
+    layers += _dense(before, hidden, norm, activation, dropout)
     return nn.Sequential(*layers, nn.Linear(hidden[-1] if hidden else before, outputs or _outputs(train)))
 
 
-def _dense(before: int, hidden: Sequence[int], activation: str, dropout: float) -> list[nn.Module]:
-    """Dense layers of these sizes, each with its activation and its dropout."""
+def _dense(before: int, hidden: Sequence[int], norm: Norm, activation: str, dropout: float) -> list[nn.Module]:
+    """Dense layers of these sizes, each with its norm, its activation and its dropout."""
     layers: list[nn.Module] = []
     for units in hidden:
-        layers += [nn.Linear(before, units), ACTIVATIONS[activation]()]
+        layers.append(nn.Linear(before, units, bias=norm == "none"))
+        if norm != "none":
+            layers.append(_norm(norm, DENSE_NORMS)(units))
+        layers.append(ACTIVATIONS[activation]())
         if dropout:
             layers.append(nn.Dropout(dropout))
         before = units
@@ -157,6 +179,14 @@ def _check(activation: str, dropout: float) -> None:
         raise ValueError(f'unknown activation "{activation}".{nearest(activation, ACTIVATIONS)}')
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout is the share of units set to 0, from 0 to below 1, not {dropout}.")
+
+
+def _norm(norm: Norm, known: Mapping[str, Callable[[int], nn.Module]]) -> Callable[[int], nn.Module]:
+    if callable(norm):
+        return norm
+    if norm not in known:
+        raise ValueError(f'unknown norm "{norm}".{nearest(norm, known)} Known: {", ".join(known)}.')
+    return known[norm]
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -1,20 +1,40 @@
 """The table of ratios: how it is made from speeds, and where it is written. What is timed is not tested."""
 
+import subprocess
+import sys
+
+import nbformat
 import pytest
 import torch
 
-from benchmarks.__main__ import END, HEAD, START, table, with_table
+from benchmarks import accuracy, compiled, course, frameworks, loops, memory, settings, vectorised, workers
+from benchmarks.__main__ import END, HEAD, LONG, START, USUAL, table, with_table
 from benchmarks.loops import bare_loop
-from benchmarks.measure import Row, Size, interleaved
+from benchmarks.measure import Row, Size, Skipped, images_per_second, interleaved, watched
 from tdnn_helpers.data import load
 from tdnn_helpers.models import small_cnn
+from tdnn_helpers.session import progress
+
+TINY = Size(1, steps=2, batch=8)
+
+
+def names(rows):
+    return [row.what for row in rows]
 
 
 def test_a_row_takes_its_ratios_within_rounds():
     row = Row("new", "old", [10.0, 40.0, 2000.0], [20.0, 20.0, 1000.0])
     assert row.ratios == [0.5, 2.0, 2.0]
-    assert str(row) == "| new | old | 40 | 2.00 (0.50 to 2.00) |"
-    assert table([row]).endswith(f"{HEAD}\n{row}")
+    assert str(row) == "| new | old | 40 images/s | 2.00 (0.50 to 2.00) |"
+    assert table([row], []).endswith(f"{HEAD}\n{row}")
+    assert table([row], ["why", "why not"]).endswith(f"{row}\n\n- why\n- why not")
+
+
+def test_a_row_without_a_ratio_shows_its_spread_and_a_skipped_one_says_why():
+    assert str(Row("time", "3 seeds", [12.34, 9.0, 4321.0], unit="s")) == "| time | 3 seeds | 12.3 (9 to 4,321) s | |"
+    assert str(Row("time", "", [99.96], unit="s")) == "| time |  | 100 s | |"
+    assert str(Row("memory", "old", [300.0], [200.0], "MB")) == "| memory | old | 300 MB | 1.50 |"
+    assert str(Skipped("a framework", "not installed")) == "| a framework | | not installed | |"
 
 
 def test_rounds_are_interleaved_in_turning_order_after_a_warm_up():
@@ -24,6 +44,14 @@ def test_rounds_are_interleaved_in_turning_order_after_a_warm_up():
     assert "".join(order) == "ab" + "ba" + "ab"
     order.clear()
     assert interleaved(arms, 1, warm_up=False) == {"a": [2.0], "b": [1.0]}
+
+
+def test_what_is_timed_draws_its_progress_bar_but_nobody_sees_it(capsys):
+    """Else the price of the bar would not be in the table."""
+    with watched():
+        assert progress(3, "").mininterval < 1
+    images_per_second(lambda: print("noise"), 1)()
+    assert capsys.readouterr() == ("", "")
 
 
 def test_the_table_goes_between_the_marks():
@@ -44,3 +72,116 @@ def test_the_bare_loop_trains():
     bare_loop(split.images.float() / 255, split.targets, model, 32)
     assert all(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     assert Size(1, steps=2, batch=32).images == len(split)
+
+
+def test_fit_pays_for_validation_and_checkpoints(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(loops, "fit", lambda model, train, **options: seen.update(options))
+    assert len(loops.rows(TINY)) == 4
+    assert len(seen["val"]) == 1 and seen["checkpoint"] is not None and seen["epochs"] == 1
+
+
+def test_an_absent_framework_is_skipped(monkeypatch):
+    monkeypatch.setattr(frameworks, "installed", lambda name: name.startswith("`DataLoader`, 0"))
+    rows = frameworks.rows(TINY)
+    assert names(rows) == list(frameworks.ARMS)
+    assert [type(row) for row in rows] == [Row] + [Skipped] * (len(rows) - 1)
+    assert "not installed" in str(rows[-1])
+
+
+@pytest.mark.parametrize("name", frameworks.ARMS)
+def test_every_framework_that_is_installed_trains(name):
+    if not frameworks.installed(name):
+        pytest.skip("not installed")
+    with watched():
+        frameworks.work(name, TINY)()
+
+
+def test_resident_batches_visit_every_image_once():
+    split = load("digits")[:50]
+    batches = list(frameworks.Resident(split, 16, augment=False))
+    assert [len(images) for images, _ in batches] == [16, 16, 16, 2] and len(frameworks.Resident(split, 16, True)) == 4
+    sums = torch.cat([images for images, _ in batches]).sum((1, 2, 3))
+    expected = (split.images.float() / 255).sum((1, 2, 3))
+    torch.testing.assert_close(sums.sort().values, expected.sort().values)
+    assert torch.cat([targets for _, targets in batches]).bincount().equal(split.targets.bincount())
+
+
+def test_peak_memory_counts_child_processes():
+    block = "import time; block = bytearray(300_000_000); time.sleep(0.5)"
+    child = memory.peak(lambda: subprocess.run([sys.executable, "-c", block], check=True))
+    assert child - memory.peak(lambda: None) > 250
+
+
+def test_memory_is_measured_in_a_process_of_its_own_for_each_arm(monkeypatch):
+    asked = []
+    monkeypatch.setattr(memory, "in_process", lambda name, size, threads: asked.append(name) or 100.0 * len(asked))
+    monkeypatch.setattr(frameworks, "installed", lambda name: "torchvision" in frameworks.ARMS[name][0])
+    rows = memory.rows(TINY)
+    assert asked == [frameworks.FIT, *filter(frameworks.installed, frameworks.ARMS), *memory.COMPARE]
+    assert len(rows) == len(frameworks.ARMS) + 2 and rows[1].ratios == [2.0]
+    assert str(rows[-1]) == "| memory: `compare`, 2 workers | memory: `compare`, 1 worker | 500 MB | 1.25 |"
+
+
+def test_settings_compare_with_the_plain_loop(monkeypatch):
+    monkeypatch.setattr(settings, "in_process", lambda keep, size: 2.0 if keep else 1.0)
+    monkeypatch.setattr(settings, "has_amx", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    threads = torch.get_num_threads()
+    rows = settings.rows(TINY)
+    assert torch.get_num_threads() == threads
+    assert [row.what for row in rows if isinstance(row, Skipped)] == [
+        f"`fit` on a GPU, {n}16" for n in ("float", "bfloat")
+    ]
+    kept = next(row for row in rows if row.what.endswith("kept"))
+    assert kept.ratios == [2.0, 2.0] and any("AMX" in row.what for row in rows)
+
+
+def test_compiling_is_skipped_without_a_compiler_and_says_when_it_pays(monkeypatch):
+    monkeypatch.setattr(compiled.shutil, "which", lambda name: None)
+    assert "no C++ compiler" in str(compiled.rows(TINY)[0])
+    # 100 images a step: 1 s eager, 0.5 s compiled. 10 s of start are made good after 20 steps.
+    assert compiled.paid_back(10.0, Row("", "", [200.0], [100.0]), 100) == "paid back after 20 steps"
+    assert "never" in compiled.paid_back(10.0, Row("", "", [90.0], [100.0]), 100)
+
+
+@pytest.mark.parametrize("hidden", [(), (5,)])
+def test_seeds_trained_as_one_model_give_the_same_weights(hidden):
+    split = load("digits")[:64]
+    ready = split.images.float() / 255, split.targets
+    together = vectorised.as_one(vectorised.networks(split, hidden), *ready, 16)
+    models = vectorised.networks(split, hidden)
+    vectorised.one_by_one(models, *ready, 16)
+    for seed, model in enumerate(models):
+        for name, parameter in model.named_parameters():
+            torch.testing.assert_close(together[name][seed], parameter)
+    assert not torch.equal(together[name][0], together[name][1])
+
+
+def test_a_comparison_trains_as_many_images_as_its_speed_counts(monkeypatch):
+    monkeypatch.setattr(workers, "fit", lambda model, train, **options: {"images": len(train)})
+    frame = workers.work(TINY, 1, 1)()
+    assert frame["value"].sum() == workers.images(TINY) and len(frame) == len(workers.RATES) * workers.SEEDS
+
+
+def test_time_to_accuracy_shows_seconds_and_what_was_reached(monkeypatch):
+    monkeypatch.setattr(accuracy, "RECIPES", (accuracy.Recipe(90, width=2, epochs=1, pixels=1, seeds=2),))
+    (row,) = accuracy.rows(TINY)
+    assert row.what == "90 % test accuracy: width 2, 1 epochs, flip, shift 1" and len(row.values) == 2
+    assert "mean of 2 seeds" in row.against and str(row).count(" s |") == 1
+
+
+def test_the_course_takes_what_its_notebooks_say(tmp_path, monkeypatch):
+    for place, seconds in enumerate((60, 120, None)):
+        book = nbformat.v4.new_notebook()
+        if seconds:
+            book.metadata["tdnn"] = {"seconds": seconds, "device": "cpu", "cpus": 2, "budget": "standard"}
+        nbformat.write(book, tmp_path / f"{place}.ipynb")
+    row = course.row("standard", course.noted(tmp_path))
+    assert str(row) == "| the whole course at `standard` | 2 of 3 lessons, 2 cores | 3 minutes | |"
+    monkeypatch.setattr(course, "smoke", lambda folder: None)
+    assert names(course.rows(TINY)) == [f"the whole course at `{budget}`" for budget in ("standard", "smoke")]
+
+
+def test_every_subject_is_in_one_of_the_two_runs():
+    assert not set(USUAL) & set(LONG) and all(callable(subject.rows) for subject in (*USUAL, *LONG))

@@ -6,7 +6,10 @@ from torch import nn
 
 from tdnn_helpers.data import load
 from tdnn_helpers.models import (
+    ACTIVATIONS,
+    DENSE_NORMS,
     DROPOUT_AFTER,
+    NORMS,
     Normalise,
     channel_statistics,
     count_parameters,
@@ -64,7 +67,7 @@ def test_number_of_parameters(colour, norm):
     assert count_parameters(model) == (360 * 7 + 7) + (7 * 6 + 6)
 
 
-@pytest.mark.parametrize("activation", ["relu", "silu", "gelu", "tanh", "sigmoid"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("build", [small_cnn, mlp])
 def test_outputs_and_gradients_with_every_activation(colour, build, activation):
     model = build(colour, activation=activation)
@@ -186,3 +189,64 @@ def test_values_to_predict_give_one_output_per_column(colour, build):
         model = build(colour.with_targets(targets))
         assert model(colour.images.float() / 255).shape == (30, outputs)
     assert build(colour.with_targets(torch.rand(30)), outputs=4)[-1].out_features == 4
+
+
+def standardised(x, dims):
+    return (x - x.mean(dims, keepdim=True)) / (x.var(dims, correction=0, keepdim=True) + 1e-5).sqrt()
+
+
+@pytest.mark.parametrize(
+    ("norm", "reference"),
+    [
+        ("batch", lambda x: standardised(x, (0, 2, 3))),
+        ("instance", lambda x: standardised(x, (2, 3))),
+        ("layer", lambda x: standardised(x, (1, 2, 3))),
+        ("group", lambda x: standardised(x.view(5, 4, 3, 6, 7), (2, 3, 4)).view(5, 12, 6, 7)),  # gcd(8, 12) = 4 groups
+        ("none", lambda x: x),
+    ],
+)
+def test_norms_against_their_definitions(norm, reference):
+    x = 3 + 2 * torch.randn(5, 12, 6, 7, generator=torch.Generator().manual_seed(0))
+    layer = NORMS[norm](12)
+    assert torch.allclose(layer(x), reference(x), atol=1e-5)
+    assert count_parameters(layer) == (0 if norm == "none" else 24), "a scale and a shift for each channel"
+
+
+@pytest.mark.parametrize("norm", DENSE_NORMS)
+def test_norms_of_dense_layers(colour, norm):
+    model = mlp(colour, hidden=(8, 6), norm=norm)
+    own = 1 if norm == "none" else 2  # the bias, or a scale and a shift
+    assert count_parameters(model) == (360 * 8 + own * 8) + (8 * 6 + own * 6) + (6 * 5 + 5)
+    model(colour.images.float() / 255).square().sum().backward()
+    assert all(p.grad.isfinite().all() and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+def test_own_function_makes_the_norm(colour):
+    made = []
+
+    def norm(channels):
+        made.append(channels)
+        return nn.BatchNorm2d(channels, momentum=0.5)
+
+    model = small_cnn(colour, width=4, norm=norm)
+    assert made == [4, 8, 16] and model[3].momentum == 0.5
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_depth_adds_convolutions_and_no_pooling(colour, depth):
+    width, norm = 4, "none"
+    model = small_cnn(colour, width=width, depth=depth, norm=norm)
+    before = [3, width, 2 * width]
+    expected = sum(9 * a * width * 2**s + width * 2**s for s, a in enumerate(before))
+    expected += (depth - 1) * sum(9 * c * c + c for c in (width, 2 * width, 4 * width)) + 4 * width * 5 + 5
+    assert count_parameters(model) == expected
+    assert sum(isinstance(layer, nn.MaxPool2d) for layer in model) == 3
+    assert sum(isinstance(layer, nn.ReLU) for layer in model) == 3 * depth
+    assert model(colour.images.float() / 255).shape == (30, 5)
+
+
+def test_depth_below_1_and_instance_norm_of_a_unit_are_refused(colour):
+    with pytest.raises(ValueError, match="at least 1 convolution, not 0"):
+        small_cnn(colour, depth=0)
+    with pytest.raises(ValueError, match='unknown norm "instance".*Known: layer, group, none, batch'):
+        mlp(colour, norm="instance")

@@ -158,6 +158,13 @@ def test_the_classifier_of_a_torchvision_network_is_cut_off(monkeypatch, name):
     assert len(backbone.stages) > 2 and len(backbone.categories) == 1000
 
 
+def test_a_classifier_that_is_not_linear_is_named(monkeypatch):
+    original = torchvision.models.get_model("squeezenet1_1")
+    monkeypatch.setattr(torchvision.models.WeightsEnum, "get_state_dict", lambda self, **s: original.state_dict())
+    with pytest.raises(ValueError, match='"squeezenet1_1" is not a linear layer'):
+        pretrained("squeezenet1_1")
+
+
 # --- features ---------------------------------------------------------------------------------------------------------
 
 

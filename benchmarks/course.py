@@ -1,0 +1,48 @@
+"""How long the whole course takes: at ``standard`` what its committed outputs took, at ``smoke`` what it takes now."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+
+from .measure import Row, Size
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTE = (
+    "The course: the seconds of all lessons together, one after the other. At `standard` they are those that each "
+    "lesson's committed run noted; at `smoke` the lessons were executed for this table."
+)
+
+
+def noted(folder: Path) -> list[dict]:
+    """What site/execute.py noted in the notebooks of a folder; nothing for one that has not been executed."""
+    books = [nbformat.read(path, as_version=4).metadata for path in sorted(folder.glob("*.ipynb"))]
+    return [dict(metadata.get("tdnn", {})) for metadata in books]
+
+
+def row(budget: str, runs: list[dict]) -> Row:
+    measured = [run for run in runs if run.get("budget") == budget]
+    machine = ", ".join(
+        sorted({f"{run['cpus']} cores" if run["device"] == "cpu" else run["device"] for run in measured})
+    )
+    minutes = sum(run["seconds"] for run in measured) / 60
+    remark = f"{len(measured)} of {len(runs)} lessons" + f", {machine}" * bool(machine)
+    return Row(f"the whole course at `{budget}`", remark, [minutes], unit="minutes")
+
+
+def smoke(folder: Path) -> None:
+    """Executes every lesson into this folder, with nothing kept from earlier runs. CalledProcessError if one fails."""
+    environment = {**os.environ, "TDNN_BUDGET": "smoke", "TDNN_RUNS": str(folder / "runs")}
+    command = [sys.executable, str(ROOT / "site" / "execute.py"), str(folder)]
+    subprocess.run(command, check=True, env=environment, stdout=sys.stderr)
+
+
+def rows(size: Size) -> list[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        smoke(Path(folder))
+        return [row("standard", noted(ROOT / "notebooks")), row("smoke", noted(Path(folder)))]

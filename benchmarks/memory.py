@@ -1,0 +1,92 @@
+"""How much memory each way to train needs: the most that was resident while it trained, in a fresh process per arm."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+
+import torch
+
+from tdnn_helpers.session import keep_freed_memory
+
+from . import frameworks, workers
+from .measure import Row, Size, Skipped, watched
+
+COMPARE = {f"`compare`, {n} worker{'s' * (n > 1)}": n for n in (1, 2)}
+NOTE = (
+    "Memory: the most that was resident during training in a fresh process, torch's libraries included, plus what its "
+    "child processes (loader workers, `compare`'s workers) held for themselves alone. The images stay uint8 and are "
+    "scaled batch by batch, so the whole of Fashion-MNIST takes 47 MB and not 188."
+)
+
+
+def in_process(name: str, size: Size, threads: int) -> float:
+    """Peak memory in MB of a fresh process that does this arm's work once."""
+    arguments = map(str, (size.steps, size.batch, threads))
+    command = [sys.executable, "-m", "benchmarks.memory", name, *arguments]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def peak(work: Callable[[], object]) -> float:
+    """MB that were resident at most while the work was done: this process, and what its children have for themselves.
+
+    Looked at fifty times a second. The kernel's own high-water mark would still hold the unpacking of the data.
+    """
+    import psutil
+
+    this, done, most = psutil.Process(), threading.Event(), 0
+
+    def look() -> None:
+        nonlocal most
+        now = this.memory_info().rss
+        for child in this.children(recursive=True):
+            with suppress(psutil.Error):  # a child may end at any moment
+                now += child.memory_full_info().uss
+        most = max(most, now)
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            look()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        work()
+        look()
+    finally:
+        done.set()
+        watcher.join()
+    return most / 1e6
+
+
+def one_arm(name: str, size: Size) -> float:
+    warnings.simplefilter("ignore")
+    work = workers.work(size, COMPARE[name], 1) if name in COMPARE else frameworks.work(name, size)
+    keep_freed_memory()  # only now, so that what the unpacking of the data took is handed back
+    with watched():
+        return peak(work)
+
+
+def rows(size: Size) -> list[Row | Skipped]:
+    names = [name for name in frameworks.ARMS if frameworks.installed(name)]
+    peaks = {name: [in_process(name, size, torch.get_num_threads())] for name in [frameworks.FIT, *names, *COMPARE]}
+    ours, (one, two) = peaks[frameworks.FIT], COMPARE
+    others = [
+        Row(f"memory: {name}", "memory: `fit`", peaks[name], ours, "MB")
+        if name in peaks
+        else Skipped(f"memory: {name}", "not installed")
+        for name in frameworks.ARMS
+    ]
+    together = Row(f"memory: {two}", f"memory: {one}", peaks[two], peaks[one], "MB")
+    return [Row("memory: `fit` with everything", "", ours, unit="MB"), *others, together]
+
+
+if __name__ == "__main__":
+    _name, *_numbers = sys.argv[1:]
+    _steps, _batch, _threads = map(int, _numbers)
+    torch.set_num_threads(_threads)
+    print(one_arm(_name, Size(1, _steps, _batch)))

@@ -1,0 +1,73 @@
+"""Several seeds of one small network trained as one: each operation runs once for all of them (``torch.func``)."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.func import functional_call, grad, stack_module_state, vmap
+
+from tdnn_helpers.models import mlp
+from tdnn_helpers.split import Split
+from tdnn_helpers.train import sgd
+
+from .loops import bare_loop, training_images
+from .measure import Row, Size, images_per_second, interleaved
+
+SEEDS = 5
+HIDDEN = {"a linear model": (), "MLP (128 hidden)": (128,)}
+NOTE = (
+    "Seeds as one model. Left: training the seeds of an MLP as one stacked model saves calls, but not arithmetic, and "
+    "works only for networks without batch norm or dropout that all take the same number of steps. `compare` takes any "
+    "arm, and gains its factor from the cores."
+)
+
+
+def networks(split: Split, hidden: tuple[int, ...]) -> list[nn.Module]:
+    models = []
+    for seed in range(SEEDS):
+        torch.manual_seed(seed)
+        models.append(mlp(split, hidden=hidden))
+    return models
+
+
+def one_by_one(models: list[nn.Module], images: torch.Tensor, targets: torch.Tensor, batch: int) -> None:
+    for model in models:
+        bare_loop(images, targets, model, batch)
+
+
+def as_one(models: list[nn.Module], images: torch.Tensor, targets: torch.Tensor, batch: int) -> dict[str, torch.Tensor]:
+    """The same steps for all models at once. Returns their parameters, stacked along the first axis."""
+    parameters, buffers = stack_module_state(models)
+    skeleton = copy.deepcopy(models[0]).to("meta")
+
+    def loss(parameters, buffers, x, y):
+        return F.cross_entropy(functional_call(skeleton, (parameters, buffers), (x,)), y)
+
+    gradients = vmap(grad(loss), in_dims=(0, 0, None, None))
+    optimizer = sgd()(parameters.values())
+    for x, y in zip(images.split(batch), targets.split(batch), strict=True):
+        detached = {name: parameter.detach() for name, parameter in parameters.items()}
+        for name, gradient in gradients(detached, buffers, x, y).items():
+            parameters[name].grad = gradient
+        optimizer.step()
+    return parameters
+
+
+def rows(size: Size) -> list[Row]:
+    train = training_images(size)
+    ready = train.images.float().div(255), train.targets
+    rows = []
+    for name, hidden in HIDDEN.items():
+        arms = {
+            arm.__name__: images_per_second(
+                lambda arm=arm, hidden=hidden: arm(networks(train, hidden), *ready, size.batch), SEEDS * size.images
+            )
+            for arm in (one_by_one, as_one)
+        }
+        speeds = interleaved(arms, size.rounds)
+        what = f"{SEEDS} seeds of {name} as one stacked model"
+        rows.append(Row(what, "one after the other", speeds["as_one"], speeds["one_by_one"]))
+    return rows

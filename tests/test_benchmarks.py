@@ -182,6 +182,12 @@ def test_the_course_takes_what_its_notebooks_say(tmp_path, monkeypatch):
     monkeypatch.setattr(course, "smoke", lambda folder: None)
     assert names(course.rows(TINY)) == [f"the whole course at `{budget}`" for budget in ("standard", "smoke")]
 
+    def fail(folder):
+        raise subprocess.CalledProcessError(1, "execute.py")
+
+    monkeypatch.setattr(course, "smoke", fail)  # after twenty minutes, the other rows must not be lost
+    assert "a lesson failed" in str(course.rows(TINY)[1])
+
 
 def test_every_subject_is_in_one_of_the_two_runs():
     assert not set(USUAL) & set(LONG) and all(callable(subject.rows) for subject in (*USUAL, *LONG))

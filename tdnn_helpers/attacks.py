@@ -18,7 +18,7 @@ from torch import nn
 
 from .effects import check_known
 from .session import pick_device
-from .split import Split, _stream
+from .split import Split, random_stream
 from .train import Batch, Objective, classification, predict
 
 Attack = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -204,7 +204,7 @@ def poison(train: Split, trigger: torch.Tensor, target: int, *, fraction: float 
     members = (train.targets == target).nonzero()[:, 0]
     if not len(members):
         raise ValueError(f'class "{train.classes[target]}" has no image to poison.')
-    order = torch.randperm(len(members), generator=_stream(seed, "poison"))
+    order = torch.randperm(len(members), generator=random_stream(seed, "poison"))
     chosen = members[order[: round(fraction * len(members))]]
     images = train.images.clone()
     images[chosen] = stamp(train[chosen], trigger).images

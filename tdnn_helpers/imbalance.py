@@ -9,7 +9,7 @@ import torch
 
 from .augment import Augment
 from .effects import check_known
-from .split import Split, _stream
+from .split import Split, random_stream
 
 
 def imbalanced(split: Split, counts: Mapping[str, int], *, seed: int) -> Split:
@@ -27,7 +27,7 @@ def imbalanced(split: Split, counts: Mapping[str, int], *, seed: int) -> Split:
         check_known(name, available, "class")
         if not 1 <= n <= available[name]:
             raise ValueError(f'class "{name}" has {available[name]} images; ask for 1 to {available[name]}, not {n}.')
-    shuffled = torch.randperm(len(split), generator=_stream(seed, "imbalanced"))
+    shuffled = torch.randperm(len(split), generator=random_stream(seed, "imbalanced"))
     rows, targets = [], []
     for index, (name, n) in enumerate(counts.items()):
         rows.append(shuffled[split.targets[shuffled] == split.classes.index(name)][:n])
@@ -61,7 +61,7 @@ def resampled(split: Split, *, seed: int, augment: Augment | None = None) -> Spl
     for name, count in counts.items():
         if not count:
             raise ValueError(f'class "{name}" has no image, so there is nothing to copy.')
-    largest, stream = max(counts.values()), _stream(seed, "resampled")
+    largest, stream = max(counts.values()), random_stream(seed, "resampled")
     rows = []
     for index in range(len(split.classes)):
         members = (split.targets == index).nonzero()[:, 0]

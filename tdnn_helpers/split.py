@@ -97,7 +97,7 @@ class Split:
         """``n`` images drawn at random, with the class proportions of the whole (to the nearest image)."""
         if not 0 < n <= len(self):
             raise ValueError(f"cannot take {n} images from {len(self)}.")
-        order = self._stratified_order(_stream(seed, "take"))
+        order = self._stratified_order(random_stream(seed, "take"))
         return self[order[:n].sort().values]
 
     def per_class(self, n: int, *, seed: int) -> Split:
@@ -105,7 +105,7 @@ class Split:
         for name, count in self.counts().items():
             if count < n:
                 raise ValueError(f'class "{name}" has only {count} images, but {n} of each class were asked for.')
-        shuffled = torch.randperm(len(self), generator=_stream(seed, "per class"))
+        shuffled = torch.randperm(len(self), generator=random_stream(seed, "per class"))
         chosen = [shuffled[self.targets[shuffled] == c][:n] for c in range(len(self.classes))]
         return self[torch.cat(chosen).sort().values]
 
@@ -122,14 +122,14 @@ class Split:
         if not fractions or min(fractions) <= 0 or total > 1 + 1e-9:
             raise ValueError(f"fractions must be above 0 and add up to at most 1, but they are {fractions}.")
         shares = [*fractions, 1 - total] if total < 1 - 1e-9 else list(fractions)
-        part = np.searchsorted(np.cumsum(shares[:-1]), self._places(_stream(seed, "split")), side="right")
+        part = np.searchsorted(np.cumsum(shares[:-1]), self._places(random_stream(seed, "split")), side="right")
         return tuple(self[torch.from_numpy(part == i)] for i in self._checked(part, len(shares)))
 
     def folds(self, k: int, *, seed: int) -> list[tuple[Split, Split]]:
         """``k`` pairs (training, validation) of k-fold cross-validation; stratified, and groups stay together."""
         if k < 2:
             raise ValueError(f"cross-validation needs at least 2 folds, not {k}.")
-        fold = np.minimum((self._places(_stream(seed, "folds")) * k).astype(int), k - 1)
+        fold = np.minimum((self._places(random_stream(seed, "folds")) * k).astype(int), k - 1)
         return [(self[torch.from_numpy(fold != i)], self[torch.from_numpy(fold == i)]) for i in self._checked(fold, k)]
 
     def _unit(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -189,7 +189,7 @@ class Split:
         classes = len(self.classes)
         if classes < 2:
             raise ValueError("label noise needs at least two classes.")
-        stream = _stream(seed, "label noise")
+        stream = random_stream(seed, "label noise")
         chosen = torch.randperm(len(self), generator=stream)[: round(rate * len(self))]
         step = torch.randint(1, classes, (len(chosen),), generator=stream)
         targets = self.targets.clone()
@@ -207,8 +207,8 @@ class Split:
         return replace(self, images=torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in parts]))
 
 
-def _stream(seed: int, purpose: str) -> torch.Generator:
-    """Random numbers for one purpose. Without this, the labels that ``with_label_noise(seed=0)`` changes would be the
-    very images that ``take(seed=0)`` draws first."""
+def random_stream(seed: int, purpose: str) -> torch.Generator:
+    """A torch generator for one purpose: other numbers for each purpose and each seed. Without this, the labels that
+    ``with_label_noise(seed=0)`` changes would be the very images that ``take(seed=0)`` draws first."""
     digest = hashlib.sha256(f"{purpose} {seed}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:6], "big"))

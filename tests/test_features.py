@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tdnn_helpers.data import load
-from tdnn_helpers.features import features, knn_accuracy, project, silhouette, standardise
+from tdnn_helpers.features import features, knn_accuracy, linear_probe, project, silhouette, standardise
 from tdnn_helpers.models import mlp, small_cnn
 
 
@@ -59,6 +59,46 @@ def test_knn_accuracy_equals_scikit_learn(k):
     fresh, truth = torch.randn(40, 3, generator=rng), torch.randint(0, 4, (40,), generator=rng)
     reference = KNeighborsClassifier(k).fit(points, labels).score(fresh, truth)
     assert knn_accuracy(points, labels, fresh, truth, k) == pytest.approx(reference)
+
+
+def blobs(count, seed, noise=1.0, dimensions=8):
+    """Three classes around fixed centres; returns (features, targets)."""
+    centres = torch.randn(3, dimensions, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.arange(count) % 3
+    return centres[targets] + noise * torch.randn(count, dimensions, generator=generator), targets
+
+
+def test_linear_probe_equals_scikit_learn_at_one_strength():
+    from sklearn.linear_model import LogisticRegression
+
+    train, exam = blobs(90, 1, noise=2), blobs(200, 2, noise=2)
+    inputs, questions = standardise(train[0], exam[0])
+    reference = LogisticRegression(C=0.1, max_iter=500, tol=1e-3).fit(inputs.numpy(), train[1].numpy())
+    expected = reference.score(questions.numpy(), exam[1].numpy())
+    assert linear_probe(*train, *exam, strengths=[0.1]) == pytest.approx(expected)
+
+
+def test_linear_probe_chooses_its_strength_on_training_data():
+    train, exam = blobs(40, 1, noise=3, dimensions=60), blobs(600, 2, noise=3, dimensions=60)
+    alone = {strength: linear_probe(*train, *exam, strengths=[strength]) for strength in (1e-8, 0.01, 100.0)}
+    assert len(set(alone.values())) == 3
+    assert linear_probe(*train, *exam, strengths=list(alone)) in alone.values()
+    wrong = (exam[1] + 1) % 3  # other test labels must not change the choice
+    choice = next(
+        strength for strength, score in alone.items() if score == linear_probe(*train, *exam, strengths=alone)
+    )
+    assert linear_probe(*train, exam[0], wrong, strengths=alone) == linear_probe(
+        *train, exam[0], wrong, strengths=[choice]
+    )
+
+
+def test_linear_probe_does_not_see_scale_and_needs_two_of_each_class():
+    train, exam = blobs(60, 1), blobs(100, 2)
+    scale = torch.logspace(-3, 3, 8)
+    assert linear_probe(train[0] * scale, train[1], exam[0] * scale, exam[1]) == linear_probe(*train, *exam)
+    with pytest.raises(ValueError, match="class 2 has only one training image"):
+        linear_probe(train[0][:6][[0, 1, 2, 3, 4]], train[1][:5], *exam)
 
 
 def test_silhouette_of_two_far_clusters_is_near_one_and_of_noise_near_zero():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from typing import TYPE_CHECKING
 
 from IPython.display import display
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 DPI = 100  # sharp enough on a page
 COLOURS = 96  # no reader sees the difference, and all figures of a lesson stay below half a megabyte
+MINUS = re.compile(r"`[^`]*`|(?<![^\s(\[])-(?=\d)")  # code, which stays as it is, or the sign of a number
 
 
 def png(fig: Figure) -> bytes:
@@ -48,5 +50,6 @@ def show(fig: Figure, alt: str) -> None:
 
 
 def say(markdown: str) -> None:
-    """Display Markdown. Use it for sentences whose numbers come from this run."""
+    """Display Markdown. Use it for sentences whose numbers come from this run; a number's hyphen becomes a minus."""
+    markdown = MINUS.sub(lambda found: "−" if found[0] == "-" else found[0], markdown)
     display({"text/markdown": markdown, "text/plain": markdown}, raw=True)

@@ -77,7 +77,9 @@ def plot_curves(
     if log:
         axis.set_yscale("log")
     unit = " (%)" if percent else ""
-    axis.set(xlabel=xlabel, ylabel=ylabel or f"{splits[0] if len(splits) == 1 else ''} {metric}{unit}".strip())
+    if ylabel is None:
+        ylabel = f"{splits[0] if len(splits) == 1 else ''} {metric}{unit}".strip()
+    axis.set(xlabel=xlabel, ylabel=ylabel)
     axis.legend()
     return axis.figure
 

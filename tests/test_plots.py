@@ -79,3 +79,8 @@ def test_projections_draw_every_point_once():
     points = np.random.default_rng(0).normal(size=(30, 2))
     figure = plot_projections({"one": points, "two": points}, torch.arange(30) % 3, ["x", "y", "z"])
     assert sum(len(scatter.get_offsets()) for scatter in figure.axes[0].collections) == 30
+
+
+def test_an_empty_label_leaves_the_axis_without_one(runs):
+    assert plot_curves(runs, "accuracy", "test", ylabel="").axes[0].get_ylabel() == ""
+    assert plot_curves(runs, "accuracy", "test").axes[0].get_ylabel() == "test accuracy"

@@ -101,6 +101,12 @@ def test_say_is_markdown_with_a_plain_fallback(shown):
     assert shown == [({"text/markdown": "**3** seeds", "text/plain": "**3** seeds"}, {})]
 
 
+def test_say_gives_numbers_a_real_minus(shown):
+    display_module.say("-0.5 pp [-1, -0.2], 3-5 seeds, 1e-07, top-1, `x = -1`; x - 1\n- 5 images")
+    (bundle, _), *_ = shown
+    assert bundle["text/markdown"] == "−0.5 pp [−1, −0.2], 3-5 seeds, 1e-07, top-1, `x = -1`; x - 1\n- 5 images"
+
+
 def test_live_panel_redraws_in_place(shown, live):
     import ipywidgets
 

@@ -46,7 +46,7 @@ bench: $(READY)
 claims: $(READY)
 	@rm -rf "$(BUILD)/claims-runs"
 	@$(ISOLATED) TDNN_BUDGET=standard TDNN_RUNS="$(BUILD)/claims-runs" $(BIN)/python site/execute.py notebooks $(LESSONS); status=$$?; \
-	$(BIN)/python site/readme.py && exit $$status
+	$(BIN)/python site/readme.py && $(BIN)/python site/claims_page.py && exit $$status
 
 clean:
 	rm -rf build data/unpacked .pytest_cache .ruff_cache

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
+from claims_page import page as claims_page
 from clean import clean
 from lessons import VERDICTS, lessons
 from maths import mathml
@@ -152,6 +153,10 @@ def build(source: Path, site: Path) -> None:
             after=course[position + 1] if position + 1 < len(course) else None,
         )
         (site / f"{lesson.path.stem}.html").write_text(page, encoding="utf-8")
+    # On the site the lessons lie beside the page, as they do for the links of a notebook.
+    claims = claims_page(source).replace("](notebooks/", "](").replace("](README", "](../README")
+    body = MarkdownWithMath(renderer=Renderer([])).render(claims)
+    (site / "claims.html").write_text(templates.get_template("claims.html").render(body=body), encoding="utf-8")
     index = templates.get_template("index.html").render(
         **shared, total=sum((lesson.verdicts for lesson in course), start=Counter())
     )

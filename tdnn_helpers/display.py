@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 100  # sharp enough on a page
-COLOURS = 96  # no reader sees the difference, and all figures of a lesson stay below half a megabyte
+COLOURS = 64  # no reader sees the difference, and all figures of a lesson stay below half a megabyte
 MINUS = re.compile(r"`[^`]*`|(?<![^\s(\[])-(?=\d)")  # code, which stays as it is, or the sign of a number
 
 

@@ -7,9 +7,12 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from claims_page import page as claims_page
+from claims_page import places
 from notebook_rules import RULES, missing_links
 from readme import with_table
 from setup_cell import ROOT, badge, repository, setup_cell
+from tdnn_helpers.claims import ledger
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NAME = "00_example.ipynb"
@@ -218,6 +221,26 @@ def test_the_readme_is_up_to_date():
     assert "<!-- lessons -->" in text and "<!-- /lessons -->" in text
     assert with_table(text) == text, "run: python site/readme.py"
     assert with_table("<!-- lessons -->\nold\n<!-- /lessons -->") != "<!-- lessons -->\nold\n<!-- /lessons -->"
+
+
+def test_the_page_of_claims_is_what_the_runs_recorded():
+    assert read("CLAIMS.md") == claims_page(), "run: python site/claims_page.py"
+
+
+def test_every_claim_of_the_page_has_a_verdict_and_a_place():
+    rows = [line.split(" | ") for line in claims_page().splitlines() if line.startswith("| C")]
+    assert len(rows) == len(ledger()["claims"])
+    assert [row[0] for row in rows if row[4] == "… open" or ", " not in row[5]] == []
+
+
+def test_a_claim_has_its_place_in_the_notebook():
+    cells = [
+        new_markdown_cell("# Title\n\n## Question 1 · How?"),
+        new_code_cell('judge(\n    "C001",\n    effect,\n)'),
+        new_markdown_cell("### A part\n\n## Question 2 · Why?"),
+        new_code_cell('exact("C002", True, "C003"); reading("C001", "")'),
+    ]
+    assert places(new_notebook(cells=cells)) == {"C001": "Question 1", "C002": "Question 2"}
 
 
 def test_the_commands_of_the_readme_exist():

@@ -16,6 +16,7 @@ from clean import clean
 from lessons import cost, read_lesson
 from maths import mathml
 from setup_cell import badge, repository
+from tdnn_helpers.claims import ledger
 
 PNG = base64.b64encode(b"a picture").decode()
 TABLE = "<table class='dataframe'><tr><td>7</td></tr></table>"
@@ -82,6 +83,16 @@ def test_a_page_has_one_title_and_its_contents(site):
     targets = [link["href"] for link in page.select(".contents a")]
     assert targets == ["#the-loss", "#the-loss-2"]
     assert all(page.find(id=target[1:]) for target in targets)
+
+
+def test_the_claims_have_a_page_that_links_to_the_lessons(site):
+    page = parsed(site / "claims.html")
+    rows = page.select("tbody tr")
+    assert len(rows) == len(ledger()["claims"]) and page.find("h1").get_text().startswith("What the paper claims")
+    assert rows[0].find("a")["href"] == f"{ledger()['claims'][0]['lesson']}.html"
+    known = rf"\w+\.html$|#|{re.escape(repository())}/blob/main/README\.md#"
+    assert [link for link in page.main.find_all("a") if not re.match(known, link["href"])] == []
+    assert parsed(site / "index.html").find("a", href="claims.html")
 
 
 def test_mathematics_becomes_mathml(site):

@@ -17,6 +17,7 @@ from nbclient.exceptions import CellExecutionError
 from clean import clean
 from lessons import NOTEBOOKS, tell_time
 from setup_cell import ROOT
+from sources import digest
 
 
 class Progress:
@@ -99,7 +100,7 @@ def main(folder: Path, names: list[str]) -> int:
             failures[path.stem] = error
             if folder == NOTEBOOKS:
                 continue
-        tell_time(notebook, {"seconds": round(seconds), **where})
+        tell_time(notebook, {"seconds": round(seconds), **where, "source": digest(notebook)})
         nbformat.write(notebook, folder / path.name)
         record = runs / "verdicts" / f"{path.stem}.json"
         if record.exists():

@@ -17,7 +17,7 @@ VERDICTS = ("holds", "refuted", "not shown", "settled by reading")  # a verdict'
 
 @dataclass(frozen=True)
 class Lesson:
-    """One notebook. `measured` is {"seconds", "device", "cpus", "budget"} of its last run, or empty."""
+    """One notebook. `measured` is {"seconds", "device", "cpus", "budget", "source"} of its last run, or empty."""
 
     path: Path
     title: str

@@ -10,6 +10,7 @@ from nbconvert.filters.markdown_mistune import MarkdownWithMath
 from build import Renderer
 from lessons import cost
 from setup_cell import ROOT, badge, setup_cell
+from sources import digest
 
 LONGEST_CELL = 50  # lines, so that a cell fits a laptop's screen
 LARGEST_NOTEBOOK = 600_000  # bytes; GitHub stops drawing large notebooks
@@ -120,6 +121,13 @@ def says_its_time(notebook, name):
         yield f"does not tell its measured time at the top: <!-- time -->{measured}<!-- /time -->"
 
 
+def results_are_of_this_code(notebook, name):
+    """What is recorded was measured by the code that stands here: neither the notebook nor the package has changed."""
+    measured = notebook.metadata.get("tdnn")
+    if measured and measured.get("source") != digest(notebook):
+        yield f"shows results that are older than its code: make claims LESSONS={Path(name).stem}"
+
+
 def png_figures_with_alt_text(notebook, name):
     for cell, output in _outputs(notebook):
         data = output.get("data", {})
@@ -174,6 +182,7 @@ RULES = (
     starts_its_own_lesson,
     colab_badge,
     says_its_time,
+    results_are_of_this_code,
     png_figures_with_alt_text,
     figures_are_explained,
     small_file,

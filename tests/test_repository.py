@@ -12,6 +12,7 @@ from claims_page import places
 from notebook_rules import RULES, missing_links
 from readme import with_table
 from setup_cell import ROOT, badge, repository, setup_cell
+from sources import digest
 from tdnn_helpers.claims import ledger
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -44,8 +45,9 @@ def good_notebook():
         new_markdown_cell("What it shows."),
     ]
     kernel = {"name": "python3", "display_name": "Python 3"}
-    measured = {"seconds": 90, "device": "cpu", "cpus": 2}
-    return new_notebook(cells=cells, metadata={"kernelspec": kernel, "tdnn": measured})
+    notebook = new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    notebook.metadata["tdnn"] = {"seconds": 90, "device": "cpu", "cpus": 2, "source": digest(notebook)}
+    return notebook
 
 
 def broken(change):
@@ -90,6 +92,8 @@ BAD = [
     ("says_its_time", lambda n: n.metadata.tdnn.update(seconds=61)),
     ("says_its_time", lambda n: n.metadata.pop("tdnn")),
     ("says_its_time", set_source(0, f"# Title\n\n{badge(NAME)}\n\nIt took 1.5 min on 2 CPU cores.")),
+    ("results_are_of_this_code", add_code("x = 1")),
+    ("results_are_of_this_code", lambda n: n.metadata.tdnn.pop("source")),
     ("png_figures_with_alt_text", lambda n: n.cells[4].outputs[0].metadata.clear()),
     ("png_figures_with_alt_text", lambda n: n.cells[4].outputs[0].data.update({"image/svg+xml": "<svg/>"})),
     ("png_figures_with_alt_text", add_code(output_type="display_data", data={"text/html": "<img src='data:,'>"})),

@@ -240,7 +240,7 @@ def test_a_failing_lesson_does_not_stop_the_others(tmp_path, monkeypatch, capsys
     good = nbformat.read(out / "02_good.ipynb", as_version=4)
     assert good.cells[0].outputs[0].text == "1 notebooks\n"
     assert good.cells[0].source.endswith(f"<!-- time -->{cost(good.metadata.tdnn)}<!-- /time -->.")
-    assert set(good.metadata.tdnn) == {"seconds", "device", "cpus", "budget"}
+    assert set(good.metadata.tdnn) == {"seconds", "device", "cpus", "budget", "source"}
     assert nbformat.read(out / "01_bad.ipynb", as_version=4).cells[0].outputs[0].output_type == "error"
     assert (out / "verdicts" / "02_good.json").exists()
     assert [path.read_bytes() for path in sorted(source.iterdir())] == before

@@ -96,6 +96,15 @@ def plain_python(notebook, name):
             yield f"has a cell that is not plain Python: {(error.text or '').strip()}"
 
 
+def no_typed_results(notebook, name):
+    """A measured number is printed by the run: prose that holds one is wrong after the next run."""
+    prose = re.sub(r"\$\$.*?\$\$|\$[^$\n]+\$|`[^`]*`", "", _markdown(notebook), flags=re.DOTALL)
+    for found in re.findall(
+        r"\d+\.\d+ ?(?:%|nats|seconds)|\d ?pp\b|\[[−-]?\d+\.\d+, ?[−-]?\d+\.\d+\]|± ?\d+\.\d+", prose
+    ):
+        yield f"has a result that was typed by hand: {found}"
+
+
 def same_setup(notebook, name):
     code = _cells(notebook, "code")
     if not code or code[0].source != setup_cell() or "setup" not in code[0].metadata.get("tags", []):
@@ -178,6 +187,7 @@ RULES = (
     short_cells,
     heading_order,
     plain_python,
+    no_typed_results,
     same_setup,
     starts_its_own_lesson,
     colab_badge,

@@ -1,6 +1,7 @@
 """The machinery of the exercises, and for every exercise of the course: the solution passes, the stub is unanswered."""
 
 import ast
+import importlib
 import inspect
 import json
 from html.parser import HTMLParser
@@ -78,6 +79,14 @@ def test_ids_are_in_order_and_belong_to_their_lesson():
     for id, exercise in exercises().items():
         lesson = int(exercise.solution.__module__.rsplit("_", 1)[1])
         assert exercise.id == id and int(id.split(".")[0]) == lesson
+
+
+@pytest.mark.parametrize("lesson", sorted({id.split(".")[0] for id in ALL}, key=int))
+def test_every_check_was_tried_with_two_typical_wrong_answers(lesson):
+    module = importlib.import_module(f"test_exercises_{int(lesson):02d}")
+    (mark,) = module.test_wrong_answers_get_help.pytestmark
+    tried = [case[0] for case in mark.args[1]]
+    assert {id for id in ALL if id.split(".")[0] == lesson and tried.count(id) < 2} == set()
 
 
 class Tags(HTMLParser):

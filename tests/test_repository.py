@@ -40,7 +40,9 @@ def good_notebook():
         new_markdown_cell(f"# Title\n\n{badge(NAME)}\n\nIt took <!-- time -->1.5 min on 2 CPU cores<!-- /time -->."),
         new_code_cell(setup_cell(), metadata={"tags": ["setup"]}),
         new_code_cell('session = start("00_example")'),
-        new_markdown_cell("## Question\n\nSee the [README](../README.md) and $x^2$.\n\n```python\n# no heading\n```"),
+        new_markdown_cell(
+            "## Question\n\nSee the [README](../README.md) and $x^2 = 1.5 %$ of 40 %.\n\n```python\n# no heading\n```"
+        ),
         new_code_cell("show(figure)", outputs=[figure]),
         new_markdown_cell("What it shows."),
     ]
@@ -84,6 +86,9 @@ BAD = [
     ("heading_order", set_source(0, f"## No title\n\n{badge(NAME)}")),
     ("plain_python", add_code("!pip install something")),
     ("plain_python", add_code("%timeit 1 + 1")),
+    ("no_typed_results", add_text("It gains 3.5 % on the test set.")),
+    ("no_typed_results", add_text("It gains +2 pp.")),
+    ("no_typed_results", add_text("It gains a little, [0.1, 0.9].")),
     ("same_setup", set_source(1, setup_cell() + "\n")),
     ("same_setup", lambda n: n.cells[1].metadata.pop("tags")),
     ("starts_its_own_lesson", set_source(2, 'session = start("another")')),

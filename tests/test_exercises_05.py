@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from tdnn_helpers.exercises import check
-from tdnn_helpers.exercises.checks_05 import EVEN
-from tdnn_helpers.exercises.lesson_05 import blur_and_drop, even_maps, measured
+from tdnn_helpers.exercises.checks_05 import UNIFORM
+from tdnn_helpers.exercises.lesson_05 import blur_and_drop, measured, uniform_maps
 
 
 def blur_by_averages(maps):
@@ -36,7 +36,7 @@ def causal_by_loops(queries, keys, values):
         ("5.1", [18_432, 3_612_672, 2_336, 457_856]),
         ("5.1", dict(a=18432.0, b=3612672.0, c=2336.0, d=457856.0)),
         ("5.1", torch.tensor([18432, 3612672, 2336, 457856])),
-        ("5.2", {case: np.bool_(even) for case, even in EVEN.items()}),
+        ("5.2", {case: np.bool_(uniform) for case, uniform in UNIFORM.items()}),
         ("5.3", blur_by_averages),
         ("5.3", blur_in_numpy),
         ("5.4", causal_by_loops),
@@ -88,10 +88,10 @@ def attend(change=lambda scores, past: scores.masked_fill(~past, -torch.inf).sof
         ("5.1", (18_432, 3_612_672, 9 * 64 + 2048, 0), "*input* maps"),
         ("5.1", (18_432, 3_612_672, 2_336, 5), "separable MACs: 5 is not it"),
         ("5.1", (1, 2, 3), "Give four numbers"),
-        ("5.2", {case: int(case[7]) % 2 == 0 for case in EVEN}, "the stride decides as well"),
-        ("5.2", even_maps() | {"kernel 5, stride 5": False}, "1 of 4"),
-        ("5.2", even_maps() | {"kernel 5, stride 2": None}, "Still open: kernel 5, stride 2"),
-        ("5.2", even_maps() | {"kernel 5, stride 3": True}, "none of the cases"),
+        ("5.2", {case: int(case[7]) % 2 == 0 for case in UNIFORM}, "the stride decides as well"),
+        ("5.2", uniform_maps() | {"kernel 5, stride 5": False}, "1 of 4"),
+        ("5.2", uniform_maps() | {"kernel 5, stride 2": None}, "Still open: kernel 5, stride 2"),
+        ("5.2", uniform_maps() | {"kernel 5, stride 3": True}, "none of the cases"),
         ("5.2", [True] * 4, "dictionary"),
         ("5.3", lambda maps: maps[..., ::2, ::2], "only drops"),
         ("5.3", lambda maps: F.avg_pool2d(maps, 2), "average pooling"),

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from ..session import nearest
 from .judge import NotYet, array, expect, number, pair
 
-EVEN = {
+UNIFORM = {
     "kernel 6, stride 4": False,
     "kernel 5, stride 5": True,
     "kernel 6, stride 3": True,
@@ -47,20 +47,20 @@ def check_counts(answer: Any) -> str:
     return f"Right: {standard / separable:.1f} times fewer weights and MACs. The clock may not agree."
 
 
-def check_even(answer: Any) -> str:
-    expect(isinstance(answer, dict), f"Give a dictionary with the {len(EVEN)} cases.")
+def check_uniform(answer: Any) -> str:
+    expect(isinstance(answer, dict), f"Give a dictionary with the {len(UNIFORM)} cases.")
     for case in answer:
-        expect(case in EVEN, f'"{case}" is none of the cases.{nearest(str(case), EVEN)}')
-    open_ = [case for case in EVEN if answer.get(case) is None or answer.get(case) is ...]
+        expect(case in UNIFORM, f'"{case}" is none of the cases.{nearest(str(case), UNIFORM)}')
+    open_ = [case for case in UNIFORM if answer.get(case) is None or answer.get(case) is ...]
     expect(not open_, f"Still open: {'; '.join(open_)}.")
-    by_parity = all(answer[case] == (int(case[7]) % 2 == 0) for case in EVEN)
+    by_parity = all(answer[case] == (int(case[7]) % 2 == 0) for case in UNIFORM)
     expect(not by_parity, "You went by even and odd kernel sizes; the stride decides as well.")
-    wrong = [case for case, even in EVEN.items() if answer[case] != even]
+    wrong = [case for case, uniform in UNIFORM.items() if answer[case] != uniform]
     expect(
         not wrong,
-        f"{len(wrong)} of {len(EVEN)} are not right yet. Look again at: {wrong[0] if wrong else ''}",
+        f"{len(wrong)} of {len(UNIFORM)} are not right yet. Look again at: {wrong[0] if wrong else ''}",
     )
-    return "Right: even exactly where the stride divides the kernel size."
+    return "Right: uniform exactly where the stride divides the kernel size."
 
 
 def check_blur(answer: Any) -> str:

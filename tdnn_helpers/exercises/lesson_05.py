@@ -16,8 +16,8 @@ def weights_and_macs():
     return standard, standard * places, separable, separable * places
 
 
-def even_maps():
-    """Even where the stride divides the kernel size."""
+def uniform_maps():
+    """Uniform where the stride divides the kernel size."""
     return {
         "kernel 6, stride 4": False,
         "kernel 5, stride 5": True,
@@ -75,14 +75,14 @@ EXERCISES = (
     ),
     Exercise(
         "5.2",
-        "predict the even maps",
-        checks_05.check_even,
+        "predict the uniform maps",
+        checks_05.check_uniform,
         (
             "Whether the kernel size is an even number doesn't matter: compare it with the stride.",
             "Every pixel is reached equally often exactly when the stride divides the kernel size.",
         ),
-        even_maps,
-        value="{\n" + "".join(f'    "{case}": None,\n' for case in checks_05.EVEN) + "}  # True or False",
+        uniform_maps,
+        value="{\n" + "".join(f'    "{case}": None,\n' for case in checks_05.UNIFORM) + "}  # True or False",
     ),
     Exercise(
         "5.3",

@@ -83,10 +83,14 @@ POOLS: dict[str, Callable[[], nn.Module]] = {
     "max": lambda: nn.MaxPool2d(2, ceil_mode=True),
     "average": lambda: nn.AvgPool2d(2, ceil_mode=True),  # at an odd edge over the places that exist
     "stride": nn.Identity,  # the convolution before it takes steps of two instead
-    # Max pooling of every place, then a blur with (1, 2, 1) / 4 in both directions and every second place (Zhang, ICML
-    # 2019). Two averages of neighbouring places make that blur.
+    # The maximum at every place, a blur with (1, 2, 1) / 4 in both directions, every second place (Zhang, ICML 2019).
+    # Two averages of neighbouring places make that blur; the second one takes every second place.
     "blur": lambda: nn.Sequential(
-        nn.ReplicationPad2d((1, 2, 1, 2)), nn.MaxPool2d(2, stride=1), nn.AvgPool2d(2, stride=1), nn.AvgPool2d(2)
+        nn.ReplicationPad2d((0, 1, 0, 1)),
+        nn.MaxPool2d(2, stride=1),
+        nn.ReplicationPad2d(1),
+        nn.AvgPool2d(2, stride=1),
+        nn.AvgPool2d(2),
     ),
 }
 # The maximum and an increasing activation may change places. An average may not: before the activation it would only be

@@ -293,11 +293,12 @@ def test_pools_against_their_definitions():
     maps = torch.randn(2, 3, 7, 6, generator=torch.Generator().manual_seed(0))
     average, blur = POOLS["average"]()(maps), POOLS["blur"]()(maps)
 
-    def at(n, c, row, column):  # beyond the edge stands the value at the edge
-        return maps[n, c, min(max(row, 0), 6), min(max(column, 0), 5)]
+    def at(row, side):  # beyond the edge stands the value at the edge
+        return min(max(row, 0), side - 1)
 
     def dense(n, c, row, column):
-        return max(at(n, c, row + i, column + j) for i in (0, 1) for j in (0, 1))
+        row, column = at(row, 7), at(column, 6)
+        return max(maps[n, c, at(row + i, 7), at(column + j, 6)] for i in (0, 1) for j in (0, 1))
 
     for n, c, row, column in torch.cartesian_prod(torch.arange(2), torch.arange(3), torch.arange(4), torch.arange(3)):
         window = maps[n, c, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]

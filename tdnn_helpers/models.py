@@ -41,6 +41,63 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 DROPOUT_AFTER = ("dense", "convolution")
 
 
+def _standard(before: int, channels: int, kernel: int = 3, stride: int = 1, bias: bool = True) -> nn.Module:
+    return nn.Conv2d(before, channels, kernel, stride, padding=kernel // 2, bias=bias)
+
+
+def _spatial(before: int, channels: int, kernel: int = 3, stride: int = 1, bias: bool = True) -> nn.Module:
+    side = kernel // 2
+    return nn.Sequential(
+        nn.Conv2d(before, channels, (kernel, 1), (stride, 1), padding=(side, 0), bias=False),
+        nn.Conv2d(channels, channels, (1, kernel), (1, stride), padding=(0, side), bias=bias),
+    )
+
+
+def _depthwise(before: int, channels: int, kernel: int = 3, stride: int = 1, bias: bool = True) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(before, before, kernel, stride, padding=kernel // 2, groups=before, bias=False),
+        nn.Conv2d(before, channels, 1, bias=bias),
+    )
+
+
+def _bottleneck(before: int, channels: int, kernel: int = 3, stride: int = 1, bias: bool = True) -> nn.Module:
+    few = max(1, channels // 4)
+    return nn.Sequential(
+        nn.Conv2d(before, few, 1, bias=False),
+        nn.Conv2d(few, few, kernel, stride, padding=kernel // 2, bias=False),
+        nn.Conv2d(few, channels, 1, bias=bias),
+    )
+
+
+# Functions of (channels before, channels, kernel, stride, bias) for odd kernels; each layer is one linear map.
+# "spatial": k×1, then 1×k. "depthwise": one k×k kernel for each channel, then 1×1 (MobileNet, arXiv 1704.04861).
+# "bottleneck": 1×1 to a quarter of the channels, k×k, and 1×1 back (ResNet, arXiv 1512.03385).
+CONVOLUTIONS: dict[str, Callable[..., nn.Module]] = {
+    "standard": _standard,
+    "spatial": _spatial,
+    "depthwise": _depthwise,
+    "bottleneck": _bottleneck,
+}
+# Functions that make a layer which halves the sides of the maps, rounded up.
+POOLS: dict[str, Callable[[], nn.Module]] = {
+    "max": lambda: nn.MaxPool2d(2, ceil_mode=True),
+    "average": lambda: nn.AvgPool2d(2, ceil_mode=True),  # at an odd edge over the places that exist
+    "stride": nn.Identity,  # the convolution before it takes steps of two instead
+    # The maximum at every place, a blur with (1, 2, 1) / 4 in both directions, every second place (Zhang, ICML 2019).
+    # Two averages of neighbouring places make that blur; the second one takes every second place.
+    "blur": lambda: nn.Sequential(
+        nn.ReplicationPad2d((0, 1, 0, 1)),
+        nn.MaxPool2d(2, stride=1),
+        nn.ReplicationPad2d(1),
+        nn.AvgPool2d(2, stride=1),
+        nn.AvgPool2d(2),
+    ),
+}
+# The maximum and an increasing activation may change places. An average may not: before the activation it would only be
+# one more linear step behind the convolution.
+POOLS_AFTER_ACTIVATION = ("average", "blur")
+
+
 class Normalise(nn.Module):
     """(x − mean) / std per channel. ``mean`` and ``std`` are buffers: saved with the weights, never trained."""
 
@@ -51,6 +108,13 @@ class Normalise(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return (images - self.mean) / self.std
+
+
+class Shortcut(nn.Sequential):
+    """x + layers(x): the layers learn what to change in maps of the same shape (He et al., arXiv 1512.03385)."""
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return maps + super().forward(maps)
 
 
 def channel_statistics(split: Split) -> tuple[list[float], list[float]]:
@@ -76,6 +140,9 @@ def small_cnn(
     *,
     width: int = 16,
     depth: int = 1,
+    convolution: str = "standard",
+    pool: str = "max",
+    shortcuts: bool = False,
     norm: Norm = "batch",
     activation: str = "relu",
     hidden: Sequence[int] = (),
@@ -85,14 +152,17 @@ def small_cnn(
     inputs: nn.Module | None = None,
 ) -> nn.Sequential:
     """A small convolutional network: three times (3×3 convolution → 2×2 max pool → norm → activation), then the mean
-    over all places, dense layers of the sizes ``hidden`` (none by default) and one linear layer. Pooling comes before
-    the norm and the activation, which gives the same order of events a quarter of the places to work on; for ReLU
-    without a norm the result is identical.
+    over all places, dense layers of the sizes ``hidden`` (none by default) and one linear layer. Max pooling comes
+    before the norm and the activation, which gives the same order of events a quarter of the places to work on; for
+    ReLU without a norm the result is identical. Average and blur pooling come after the activation.
 
     Args:
         train: gives the number of channels and classes and the statistics of the input.
         width: channels of the first stage; the second has twice, the third four times as many.
         depth: convolutions in each of the three stages, each with its norm and activation; only the first one pools.
+        convolution, pool: names in ``CONVOLUTIONS`` and ``POOLS``. Each pool halves the sides of the maps, rounded up;
+            with "stride" the first convolution of a stage takes steps of two and nothing else pools.
+        shortcuts: add the input of each convolution after the first of a stage to its output, before the activation.
         norm, activation: names in ``NORMS`` and ``ACTIVATIONS``; ``norm`` may also be a function of the number of
             channels that makes a layer.
         hidden: units of the dense layers between the pooled features and the output layer.
@@ -111,16 +181,23 @@ def small_cnn(
         raise ValueError(
             f'dropout_after is "dense" or "convolution", not "{dropout_after}".{nearest(dropout_after, DROPOUT_AFTER)}'
         )
+    _known("convolution", convolution, CONVOLUTIONS)
+    _known("pool", pool, POOLS)
     _check(activation, dropout)
     of_maps, of_units = (dropout if dropout_after == place else 0.0 for place in ("convolution", "dense"))
     layers: list[nn.Module] = [normalise(train) if inputs is None else inputs]
     before = train.images.shape[1]
     for channels in (width, 2 * width, 4 * width):
         for place in range(depth):
-            layers.append(nn.Conv2d(before, channels, 3, padding=1, bias=norm == "none"))
-            if place == 0:
-                layers.append(nn.MaxPool2d(2, ceil_mode=True))
-            layers += [make_norm(channels), ACTIVATIONS[activation]()]
+            stride = 2 if place == 0 and pool == "stride" else 1
+            block = [CONVOLUTIONS[convolution](before, channels, stride=stride, bias=norm == "none")]
+            if place == 0 and pool not in POOLS_AFTER_ACTIVATION:
+                block.append(POOLS[pool]())
+            block.append(make_norm(channels))
+            layers += [Shortcut(*block)] if shortcuts and place > 0 else block
+            layers.append(ACTIVATIONS[activation]())
+            if place == 0 and pool in POOLS_AFTER_ACTIVATION:
+                layers.append(POOLS[pool]())
             if of_maps:
                 layers.append(nn.Dropout2d(of_maps))
             before = channels
@@ -174,9 +251,13 @@ def _outputs(train: Split) -> int:
     return len(train.classes) or train.targets[:1].numel()
 
 
+def _known(what: str, name: str, known: Mapping[str, Callable]) -> None:
+    if name not in known:
+        raise ValueError(f'unknown {what} "{name}".{nearest(name, known)} Known: {", ".join(known)}.')
+
+
 def _check(activation: str, dropout: float) -> None:
-    if activation not in ACTIVATIONS:
-        raise ValueError(f'unknown activation "{activation}".{nearest(activation, ACTIVATIONS)}')
+    _known("activation", activation, ACTIVATIONS)
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout is the share of units set to 0, from 0 to below 1, not {dropout}.")
 
@@ -184,8 +265,7 @@ def _check(activation: str, dropout: float) -> None:
 def _norm(norm: Norm, known: Mapping[str, Callable[[int], nn.Module]]) -> Callable[[int], nn.Module]:
     if callable(norm):
         return norm
-    if norm not in known:
-        raise ValueError(f'unknown norm "{norm}".{nearest(norm, known)} Known: {", ".join(known)}.')
+    _known("norm", norm, known)
     return known[norm]
 
 

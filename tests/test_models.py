@@ -7,10 +7,13 @@ from torch import nn
 from tdnn_helpers.data import load
 from tdnn_helpers.models import (
     ACTIVATIONS,
+    CONVOLUTIONS,
     DENSE_NORMS,
     DROPOUT_AFTER,
     NORMS,
+    POOLS,
     Normalise,
+    Shortcut,
     channel_statistics,
     count_parameters,
     mlp,
@@ -250,3 +253,112 @@ def test_depth_below_1_and_instance_norm_of_a_unit_are_refused(colour):
         small_cnn(colour, depth=0)
     with pytest.raises(ValueError, match='unknown norm "instance".*Known: layer, group, none, batch'):
         mlp(colour, norm="instance")
+
+
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_the_default_network_starts_from_the_same_numbers_as_ever(colour, norm):
+    """What earlier lessons committed: the same layers in the same order, from the same draws."""
+    torch.manual_seed(7)
+    layers, before = [normalise(colour)], 3
+    for channels in (4, 8, 16):
+        for place in range(2):
+            layers.append(nn.Conv2d(before, channels, 3, padding=1, bias=norm == "none"))
+            layers += [nn.MaxPool2d(2, ceil_mode=True)] * (place == 0)
+            layers += [nn.BatchNorm2d(channels) if norm == "batch" else nn.Identity(), nn.ReLU()]
+            before = channels
+    frozen = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5))
+    torch.manual_seed(7)
+    model = small_cnn(colour, width=4, depth=2, norm=norm)
+    assert list(model.state_dict()) == list(frozen.state_dict())
+    assert all(torch.equal(value, frozen.state_dict()[name]) for name, value in model.state_dict().items())
+    images = (colour.images.float() / 255).to(memory_format=torch.channels_last)
+    assert torch.equal(model(images), frozen.to(memory_format=torch.channels_last)(images))
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_every_pool_halves_the_sides_rounded_up(colour, pool):
+    model = small_cnn(colour, width=4, pool=pool)
+    images, sides = colour.images.float() / 255, []
+    for layer in model:
+        sides.append(tuple(images.shape[2:]))
+        images = layer(images)
+    assert list(dict.fromkeys(sides)) == [(12, 10), (6, 5), (3, 3), (2, 2), (1, 1), ()] and images.shape == (30, 5)
+    after = isinstance(model[3], nn.ReLU)  # else the activation follows the pool
+    assert after == (pool in ("average", "blur")) and isinstance(model[4], type(POOLS[pool]()) if after else nn.ReLU)
+    strides = [layer.stride for layer in model if isinstance(layer, nn.Conv2d)]
+    assert strides == 3 * [(2, 2) if pool == "stride" else (1, 1)]
+
+
+def test_pools_against_their_definitions():
+    maps = torch.randn(2, 3, 7, 6, generator=torch.Generator().manual_seed(0))
+    average, blur = POOLS["average"]()(maps), POOLS["blur"]()(maps)
+
+    def at(row, side):  # beyond the edge stands the value at the edge
+        return min(max(row, 0), side - 1)
+
+    def dense(n, c, row, column):
+        row, column = at(row, 7), at(column, 6)
+        return max(maps[n, c, at(row + i, 7), at(column + j, 6)] for i in (0, 1) for j in (0, 1))
+
+    for n, c, row, column in torch.cartesian_prod(torch.arange(2), torch.arange(3), torch.arange(4), torch.arange(3)):
+        window = maps[n, c, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+        assert average[n, c, row, column] == pytest.approx(window.mean().item(), abs=1e-6)
+        taps = {-1: 1, 0: 2, 1: 1}
+        blurred = sum(
+            taps[i] * taps[j] / 16 * dense(n, c, 2 * row + i, 2 * column + j).item() for i in taps for j in taps
+        )
+        assert blur[n, c, row, column] == pytest.approx(blurred, abs=1e-5)
+    assert average.shape == blur.shape == (2, 3, 4, 3)
+
+
+@pytest.mark.parametrize(("before", "channels", "kernel", "stride"), [(3, 8, 3, 1), (8, 8, 5, 2), (1, 4, 3, 2)])
+def test_kinds_of_convolution(before, channels, kernel, stride):
+    maps = torch.randn(2, before, 7, 8, generator=torch.Generator().manual_seed(0))
+    few = channels // 4
+    weights = {
+        "standard": kernel**2 * before * channels,
+        "spatial": kernel * before * channels + kernel * channels**2,
+        "depthwise": kernel**2 * before + before * channels,
+        "bottleneck": before * few + kernel**2 * few**2 + few * channels,
+    }
+    assert set(weights) == set(CONVOLUTIONS)
+    for name, make in CONVOLUTIONS.items():
+        for bias in (True, False):
+            layer = make(before, channels, kernel, stride, bias)
+            assert count_parameters(layer) == weights[name] + bias * channels, name
+            assert layer(maps).shape == (2, channels, -(-7 // stride), -(-8 // stride)), name
+        assert torch.allclose(layer(2 * maps), 2 * layer(maps), atol=1e-5), "one linear map"
+        one = torch.zeros(1, before, 15, 15)
+        one[..., 7, 7] = 1
+        reached = make(before, channels, kernel, bias=False)(one)[0].abs().sum(0).nonzero()
+        side = kernel // 2
+        assert reached.min() == 7 - side and reached.max() == 7 + side, f"{name} sees k×k places"
+
+
+def test_shortcuts_add_the_input_of_a_block_and_no_parameters(colour):
+    model, plain = (small_cnn(colour, width=4, depth=3, shortcuts=shortcuts) for shortcuts in (True, False))
+    blocks = [layer for layer in model if isinstance(layer, Shortcut)]
+    assert len(blocks) == 6 and count_parameters(model) == count_parameters(plain)
+    maps = torch.randn(2, 4, 5, 5, generator=torch.Generator().manual_seed(0))
+    conv, norm = blocks[0].eval()
+    assert torch.allclose(blocks[0](maps), maps + norm(conv(maps)))
+    images = colour.images.float() / 255
+    with torch.no_grad():
+        for block in blocks:
+            block[1].weight.zero_()  # a block that changes nothing
+    shallow = nn.Sequential(*[layer for layer in model if not isinstance(layer, Shortcut)])
+    assert torch.allclose(model.eval()(images), shallow.eval()(images), atol=1e-6)
+
+
+@pytest.mark.parametrize("convolution", CONVOLUTIONS)
+def test_networks_of_every_kind_learn_all_their_weights(colour, convolution):
+    model = small_cnn(colour, width=4, depth=2, convolution=convolution, pool="stride")
+    model(colour.images.float() / 255).square().sum().backward()
+    assert all(p.grad.isfinite().all() and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+def test_unknown_pools_and_convolutions_are_named_with_the_nearest(colour):
+    with pytest.raises(ValueError, match='unknown pool "avrage".*Did you mean "average".*Known: max, average'):
+        small_cnn(colour, pool="avrage")
+    with pytest.raises(ValueError, match='unknown convolution "depthwize".*Did you mean "depthwise"'):
+        small_cnn(colour, convolution="depthwize")

@@ -1,0 +1,70 @@
+"""What a network costs: multiply-accumulate operations (MACs), and the seconds that a machine really takes for them.
+
+The parameters are counted by :func:`tdnn_helpers.models.count_parameters`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@torch.no_grad()
+def count_macs(model: nn.Module, images: torch.Tensor) -> int:
+    """Multiply-accumulate operations of one forward pass, for one image of this shape.
+
+    PyTorch's own counter adds up the convolutions and matrix products, at two operations for a multiplication with its
+    addition. Norms, activations and pooling are not in it, although they take time.
+
+    Args:
+        images: float32 N×C×H×W on the device of the model; only the first one is used.
+    """
+    training = model.training
+    model.eval()
+    try:
+        with FlopCounterMode(display=False) as counter:
+            model(images[:1].detach())  # the counter wants no gradients
+    finally:
+        model.train(training)
+    return counter.get_total_flops() // 2
+
+
+def step_seconds(models: Mapping[str, nn.Module], images: torch.Tensor, rounds: int = 5) -> dict[str, list[float]]:
+    """Seconds of a forward and a backward pass of each model, ``rounds`` times: name → list of seconds.
+
+    The models take turns, so that whatever else the machine does meets all of them; a first round, in which memory is
+    found and kernels are chosen, does not count. The median of a list is the number to compare.
+
+    Args:
+        models: on the device of the images; each is put into training mode, and its gradients are cleared.
+        images: float32 N×C×H×W, one batch.
+
+    Raises ValueError for fewer than one round.
+    """
+    if rounds < 1:
+        raise ValueError(f"a time needs at least 1 round, not {rounds}.")
+    seconds: dict[str, list[float]] = {name: [] for name in models}
+    for turn in range(rounds + 1):
+        for name, model in models.items():
+            model.train().zero_grad(set_to_none=True)
+            _wait(images.device)
+            start = time.perf_counter()
+            model(images).square().mean().backward()
+            _wait(images.device)
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    for model in models.values():
+        model.zero_grad(set_to_none=True)
+    return seconds
+
+
+def _wait(device: torch.device) -> None:
+    """Until the device has done all it was given: a GPU answers before it has finished."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

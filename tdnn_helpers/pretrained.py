@@ -104,7 +104,9 @@ def pretrained(name: str = LITE0) -> Backbone:
     return backbone.eval()
 
 
-def pretrained_features(split: Split, *, size: int = 96, name: str = LITE0, layer: str | None = None) -> torch.Tensor:
+def pretrained_features(
+    split: Split, *, size: int = 96, name: str = LITE0, layer: str | Sequence[str] | None = None
+) -> torch.Tensor | dict[str, torch.Tensor]:
     """The features of every image of a split under a frozen network: float32 N×D on the CPU.
 
     They are kept on disk, and computed again only if the images, the network, ``size``, ``layer``, the device or a
@@ -115,31 +117,33 @@ def pretrained_features(split: Split, *, size: int = 96, name: str = LITE0, laye
         size: pixels a side to which the images are resized (bilinear; with antialiasing when they shrink).
         name: a network, as for :func:`pretrained`.
         layer: a name in the ``stages`` of a convolutional network; D is then the number of its channels, each averaged
-            over all places. Default: the features of the whole network.
+            over all places. Several names, from one look at the images, give a dictionary: stage → N×D. Default: the
+            features of the whole network.
 
     Raises:
         ValueError: an empty split, a size below 1, an unknown network or layer. Otherwise as :func:`pretrained`.
     """
+    if layer is None:
+        return _kept(split, size, name, "features", lambda backbone, images: [backbone(images)])[0]
+    layers = [layer] if isinstance(layer, str) else list(layer)
 
     def look(backbone: Backbone, images: torch.Tensor) -> list[torch.Tensor]:
-        if layer is None:
-            return [backbone(images)]
-        return [stage_maps(backbone, images, [layer])[layer].mean((2, 3))]
+        return [maps.mean((2, 3)) for maps in stage_maps(backbone, images, layers).values()]
 
-    return _kept(split, size, name, f"features of {layer}", look)[0]
+    found = _kept(split, size, name, f"features of {layers}", look)
+    return found[0] if isinstance(layer, str) else dict(zip(layers, found, strict=True))
 
 
 def pretrained_maps(
     split: Split, layers: Sequence[str], *, size: int = 64, name: str = LITE0
 ) -> dict[str, torch.Tensor]:
-    """The maps of several stages of a frozen network, from one look at the images: stage → float32 N×C×H×W on the CPU.
+    """The whole maps of several stages of a frozen network, from one look at the images: stage → float32 N×C×H×W on
+    the CPU. They are kept, and the arguments mean the same, as in :func:`pretrained_features`.
 
-    They are kept, and the arguments mean the same, as in :func:`pretrained_features`, which averages over H×W. Early
-    stages are large: at 64 px an image of the stem of EfficientNet-Lite0 takes 131 kB.
+    Early stages are large: at 64 px an image of the stem of EfficientNet-Lite0 takes 131 kB.
     """
-    found = _kept(
-        split, size, name, f"maps of {tuple(layers)}", lambda *inputs: list(stage_maps(*inputs, layers).values())
-    )
+    layers = list(layers)
+    found = _kept(split, size, name, f"maps of {layers}", lambda *inputs: list(stage_maps(*inputs, layers).values()))
     return dict(zip(layers, found, strict=True))
 
 

@@ -46,7 +46,8 @@ def upper_part(backbone: Backbone, first: str) -> FixedNorms:
     upper = list(parts.values())[list(parts).index(first) :]
     if first == stages[0]:
         upper.insert(0, backbone.normalise)
-    return FixedNorms(*copy.deepcopy(upper))
+    # Channels last: an update of the stages from 3 on takes two thirds of the time on a CPU.
+    return FixedNorms(*copy.deepcopy(upper)).requires_grad_(True).to(memory_format=torch.channels_last)
 
 
 def on_stored(

@@ -41,11 +41,14 @@ def test_from_the_first_stage_on_it_is_the_whole_network(backbone):
         torch.testing.assert_close(upper_part(backbone, "stem")(images), backbone(images))
 
 
-def test_the_upper_part_is_a_copy(backbone):
-    upper = upper_part(backbone, "top")
+def test_the_upper_part_is_a_copy_that_can_be_trained(backbone):
+    frozen = copy.deepcopy(backbone).requires_grad_(False)
+    upper = upper_part(frozen, "top")
+    assert all(parameter.requires_grad for parameter in upper.parameters())
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
     with torch.no_grad():
         upper[0][0].weight.zero_()
-    assert backbone.stages["top"][0].weight.abs().sum() > 0
+    assert frozen.stages["top"][0].weight.abs().sum() > 0
 
 
 def test_a_cut_that_does_not_exist_is_named(backbone):

@@ -104,8 +104,9 @@ def pretrained(name: str = LITE0) -> Backbone:
     return backbone.eval()
 
 
-@torch.no_grad()
-def pretrained_features(split: Split, *, size: int = 96, name: str = LITE0, layer: str | None = None) -> torch.Tensor:
+def pretrained_features(
+    split: Split, *, size: int = 96, name: str = LITE0, layer: str | Sequence[str] | None = None
+) -> torch.Tensor | dict[str, torch.Tensor]:
     """The features of every image of a split under a frozen network: float32 N×D on the CPU.
 
     They are kept on disk, and computed again only if the images, the network, ``size``, ``layer``, the device or a
@@ -116,42 +117,55 @@ def pretrained_features(split: Split, *, size: int = 96, name: str = LITE0, laye
         size: pixels a side to which the images are resized (bilinear; with antialiasing when they shrink).
         name: a network, as for :func:`pretrained`.
         layer: a name in the ``stages`` of a convolutional network; D is then the number of its channels, each averaged
-            over all places. Default: the features of the whole network.
+            over all places. Several names, from one look at the images, give a dictionary: stage → N×D. Default: the
+            features of the whole network.
 
     Raises:
         ValueError: an empty split, a size below 1, an unknown network or layer. Otherwise as :func:`pretrained`.
     """
-    if not len(split):
-        raise ValueError("the split is empty: there are no images to look at.")
-    if size < 1:
-        raise ValueError(f"an image needs at least 1 pixel a side, not {size}.")
-    device = pick_device()
-    weights = _LITE0_FILE if name == LITE0 else _torchvision_weights(name).url
-    versions = (_SOURCE, torch.__version__, torchvision.__version__)
-    pixels = digest(split.images.contiguous().numpy())
-    key = repr((versions, device.type, weights, size, layer, tuple(split.images.shape), pixels))
-    path = store.folder() / f"{digest(key.encode())}.features"
-    keeps = os.environ.get("TDNN_STORE", "1") != "0"
-    kept = store.read(path) if keeps else None
-    if kept is not None:
-        return torch.load(io.BytesIO(kept), weights_only=True)
+    if layer is None:
+        return _kept(split, size, name, "features", lambda backbone, images: [backbone(images)])[0]
+    layers = [layer] if isinstance(layer, str) else list(layer)
 
-    backbone = _folded(pretrained(name)).to(device, memory_format=torch.channels_last)
-    found = []
-    tap = _tap(backbone, layer)
-    # In float32: bfloat16, 1.2 to 1.6 times as fast on a CPU with AMX, moves features by 3 to 5 % of their norm.
-    with _all_cores(), progress(len(split), f"features of {name}") as bar:
-        for images in split.images.split(_BATCH):
-            images = images.to(device).float().div_(255)
-            images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
-            found.append(tap(images.contiguous(memory_format=torch.channels_last)).float().cpu())
-            bar.update(len(images))
-    features = torch.cat(found)
-    if keeps:
-        body = io.BytesIO()
-        torch.save(features, body)
-        store.write(path, body.getvalue())
-    return features
+    def look(backbone: Backbone, images: torch.Tensor) -> list[torch.Tensor]:
+        return [maps.mean((2, 3)) for maps in stage_maps(backbone, images, layers).values()]
+
+    found = _kept(split, size, name, f"features of {layers}", look)
+    return found[0] if isinstance(layer, str) else dict(zip(layers, found, strict=True))
+
+
+def pretrained_maps(
+    split: Split, layers: Sequence[str], *, size: int = 64, name: str = LITE0
+) -> dict[str, torch.Tensor]:
+    """The whole maps of several stages of a frozen network, from one look at the images: stage → float32 N×C×H×W on
+    the CPU. They are kept, and the arguments mean the same, as in :func:`pretrained_features`.
+
+    Early stages are large: at 64 px an image of the stem of EfficientNet-Lite0 takes 131 kB.
+    """
+    layers = list(layers)
+    found = _kept(split, size, name, f"maps of {layers}", lambda *inputs: list(stage_maps(*inputs, layers).values()))
+    return dict(zip(layers, found, strict=True))
+
+
+def stage_maps(backbone: Backbone, images: torch.Tensor, layers: Sequence[str]) -> dict[str, torch.Tensor]:
+    """What these stages give out for a batch of images (as the backbone takes them): stage → float N×C×H×W.
+
+    ValueError for a name that is not in ``backbone.stages``.
+    """
+    stages, seen = backbone.stages, {}
+    for layer in layers:
+        if layer not in stages:
+            raise ValueError(f'There is no layer "{layer}".{nearest(layer, stages)} Use one of {", ".join(stages)}.')
+    handles = [
+        stages[layer].register_forward_hook(lambda module, inputs, output, layer=layer: seen.update({layer: output}))
+        for layer in layers
+    ]
+    try:
+        backbone(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {layer: seen[layer] for layer in layers}
 
 
 # ---- EfficientNet-Lite0 ----------------------------------------------------------------------------------------------
@@ -254,16 +268,43 @@ def _folded(backbone: Backbone) -> Backbone:
     return backbone
 
 
-def _tap(backbone: Backbone, layer: str | None) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The function from images to the features of a stage. It leaves a hook in the backbone."""
-    if layer is None:
-        return backbone
-    stages = backbone.stages
-    if layer not in stages:
-        raise ValueError(f'There is no layer "{layer}".{nearest(layer, stages)} Use one of {", ".join(stages)}.')
-    seen = []
-    stages[layer].register_forward_hook(lambda module, inputs, output: seen.append(output.mean((2, 3))))
-    return lambda images: (backbone(images), seen.pop())[1]
+@torch.no_grad()
+def _kept(
+    split: Split, size: int, name: str, what: str, look: Callable[[Backbone, torch.Tensor], list[torch.Tensor]]
+) -> list[torch.Tensor]:
+    """``look(network, batch of images)`` for the whole split, from disk if it was kept under the same key. ``what``
+    says in the key what ``look`` does."""
+    if not len(split):
+        raise ValueError("the split is empty: there are no images to look at.")
+    if size < 1:
+        raise ValueError(f"an image needs at least 1 pixel a side, not {size}.")
+    device = pick_device()
+    weights = _LITE0_FILE if name == LITE0 else _torchvision_weights(name).url
+    versions = (_SOURCE, torch.__version__, torchvision.__version__)
+    pixels = digest(split.images.contiguous().numpy())
+    key = repr((versions, device.type, weights, size, what, tuple(split.images.shape), pixels))
+    path = store.folder() / f"{digest(key.encode())}.features"
+    keeps = os.environ.get("TDNN_STORE", "1") != "0"
+    kept = store.read(path) if keeps else None
+    if kept is not None:
+        return torch.load(io.BytesIO(kept), weights_only=True)
+
+    backbone = _folded(pretrained(name)).to(device, memory_format=torch.channels_last)
+    found = []
+    # In float32: bfloat16, 1.2 to 1.6 times as fast on a CPU with AMX, moves features by 3 to 5 % of their norm.
+    with _all_cores(), progress(len(split), what) as bar:
+        for images in split.images.split(_BATCH):
+            images = images.to(device).float().div_(255)
+            images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+            seen = look(backbone, images.contiguous(memory_format=torch.channels_last))
+            found.append([one.float().cpu() for one in seen])
+            bar.update(len(images))
+    features = [torch.cat(parts).contiguous() for parts in zip(*found, strict=True)]
+    if keeps:
+        body = io.BytesIO()
+        torch.save(features, body)
+        store.write(path, body.getvalue())
+    return features
 
 
 @contextmanager

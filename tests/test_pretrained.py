@@ -186,6 +186,10 @@ def test_features_of_a_stage_are_averaged_over_all_places(backbone, emoji):
     with torch.no_grad():
         maps = backbone.body[:3](backbone.normalise(emoji.images / 255))
     torch.testing.assert_close(found, maps.mean((2, 3)), rtol=1e-3, atol=1e-4)
+    several = pretrained_features(emoji, size=64, layer=["top", "stage2"])
+    assert list(several) == ["top", "stage2"]
+    torch.testing.assert_close(several["stage2"], found)
+    torch.testing.assert_close(several["top"], pretrained_features(emoji, size=64), rtol=1e-3, atol=1e-4)
     with pytest.raises(ValueError, match='no layer "stage9". Did you mean "stage'):
         pretrained_features(emoji, layer="stage9")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 
 Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
@@ -35,7 +36,7 @@ def shift(pixels: int, fill: float = 0.0) -> Augment:
 
     def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         n, c, h, w = images.shape
-        padded = torch.nn.functional.pad(images, (pixels,) * 4, value=fill)
+        padded = F.pad(images, (pixels,) * 4, value=fill)
         offset = torch.randint(0, 2 * pixels + 1, (2, n), generator=generator, device=images.device)
         rows = offset[0, :, None] + torch.arange(h, device=images.device)
         columns = offset[1, :, None] + torch.arange(w, device=images.device)
@@ -54,5 +55,72 @@ def brightness_contrast(strength: float) -> Augment:
         contrast, brightness = 1 + strength * draws[0], strength * draws[1]
         middle = images.mean(dim=(1, 2, 3), keepdim=True)
         return ((images - middle) * contrast + middle + brightness).clamp(0, 1)
+
+    return augment
+
+
+def crop(smallest: float) -> Augment:
+    """Cut a square of a random size out at a random place, and enlarge it to the whole image (bilinear).
+
+    The area is drawn uniformly between ``smallest`` (a fraction, above 0) and 1. The random resized crop, without its
+    change of shape.
+    """
+
+    def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        draws = torch.rand(3, len(images), generator=generator, device=images.device)
+        side = (smallest + (1 - smallest) * draws[0]).sqrt()
+        middle = (1 - side) * (2 * draws[1:] - 1)  # of the square, where the image reaches from −1 to 1
+        zero = torch.zeros_like(side)
+        places = torch.stack([side, zero, middle[0], zero, side, middle[1]], dim=1).view(-1, 2, 3)
+        grid = F.affine_grid(places, list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, padding_mode="border", align_corners=False).clamp(0, 1)
+
+    return augment
+
+
+def colour(strength: float) -> Augment:
+    """Scale each channel of each image by its own factor from 1 − ``strength`` to 1 + ``strength``; clamped to [0, 1].
+    A change of lamp or stain. On grey images it is a change of exposure."""
+
+    def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        draws = torch.rand(*images.shape[:2], 1, 1, generator=generator, device=images.device) * 2 - 1
+        return (images * (1 + strength * draws)).clamp(0, 1)
+
+    return augment
+
+
+def noise(std: float) -> Augment:
+    """Add Gaussian noise to every pixel, with a deviation drawn for each image between 0 and ``std``; clamped to
+    [0, 1]."""
+
+    def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        level = std * torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device)
+        grain = torch.randn(images.shape, generator=generator, device=images.device)
+        return (images + level * grain).clamp(0, 1)
+
+    return augment
+
+
+def blur(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Mix each image with its 3×3 binomial blur (1-2-1 in each direction), with a share drawn between 0 and 1."""
+    weights = torch.tensor([1.0, 2.0, 1.0], device=images.device) / 4
+    kernel = (weights[:, None] * weights).expand(images.shape[1], 1, 3, 3)
+    soft = F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), kernel, groups=images.shape[1])
+    share = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device)
+    return torch.lerp(images, soft, share).clamp(0, 1)
+
+
+def erase(side: float) -> Augment:
+    """Cover a square of each image with a random grey; its side is ``side`` times the image's height (a fraction), and
+    at the edge only a part of it lies inside (DeVries and Taylor, arXiv 1708.04552)."""
+
+    def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        n, _, h, w = images.shape
+        draws = torch.rand(3, n, 1, generator=generator, device=images.device)
+        rows, columns = torch.arange(h, device=images.device), torch.arange(w, device=images.device)
+        inside_rows = (rows + 0.5 - h * draws[0]).abs() < side * h / 2
+        inside_columns = (columns + 0.5 - w * draws[1]).abs() < side * h / 2
+        covered = (inside_rows[:, :, None] & inside_columns[:, None, :])[:, None]
+        return torch.where(covered, draws[2][:, :, None, None], images)
 
     return augment

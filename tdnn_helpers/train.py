@@ -25,6 +25,8 @@ from .run import History, Run
 from .session import pick_device, progress, quiet
 from .split import Split
 
+# (steps done, generator) → int64 positions of the images to visit next
+Order = Callable[[int, torch.Generator], torch.Tensor]
 CHECK_EVERY = 20  # steps between two looks at the losses; on a GPU each look waits for the device
 
 
@@ -62,6 +64,7 @@ def fit(
     optimizer: Callable[..., torch.optim.Optimizer] | None = None,
     schedule: Callable = one_cycle,
     augment: Augment | None = None,
+    order: Order | None = None,
     evaluate_every: int | None = None,
     patience: int | None = None,
     seed: int = 0,
@@ -89,6 +92,9 @@ def fit(
             ``partial(torch.optim.AdamW, lr=1e-3)``.
         schedule: (optimizer, number of steps) → a torch scheduler, stepped after every step.
         augment: see :mod:`tdnn_helpers.augment`.
+        order: (steps done, generator) → positions in ``train``, int64, to visit next; they are cut into batches, and
+            when all are visited it is asked again. It may leave images out or repeat them, and draws from the generator
+            only (lesson 8). Default: all images in a fresh random order.
         evaluate_every: steps between two records (default: one epoch, or the whole run if that is shorter).
         patience: stop after this many records without a lower validation loss, and restore the best weights.
         seed: of the order of the images, the augmentation and dropout.
@@ -125,10 +131,17 @@ def fit(
     team.same_call(images=len(train), val=val and len(val), steps=steps, batch_size=batch_size, every=evaluate_every)
     model.to(device)
     optimizer = (optimizer or sgd())(model.parameters())
+    noted = {}
+    if (
+        checkpoint is not None and order is not None
+    ):  # two curricula may differ in their ranking only, which the first batch shows
+        first = _positions(order, 0, torch.Generator().manual_seed(seed), len(train))[:batch_size]
+        noted = {"order": order, "first batch": tuple(first.tolist())}
     kept = Checkpoint(
         checkpoint, model, optimizer, {"train": train, "val": val}, team, steps=steps, batch_size=batch_size, seed=seed,
         precision=precision, patience=patience, evaluate_every=evaluate_every, on_divergence=on_divergence,
         device=device.type, objective=objective, schedule=schedule, augment=augment,
+        **noted,
     )  # fmt: skip
     scheduler = schedule(optimizer, steps)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
@@ -154,7 +167,7 @@ def fit(
         model.train()
         if run.finished:
             return history
-        batches = _training_batches(train, batch_size, augment, seed, run)
+        batches = _training_batches(train, batch_size, augment, order, seed, run)
         bar.update(run.step)
         for step in range(run.step + 1, steps + 1):
             kept.between_steps(run, due=run.step % evaluate_every == 0)
@@ -224,21 +237,37 @@ def _mixed(device: torch.device, precision: torch.dtype):
     return torch.autocast(device.type, precision) if precision != torch.float32 else nullcontext()
 
 
-def _training_batches(split: Split, batch_size: int, augment: Augment | None, seed: int, run: Run) -> Iterator[Batch]:
-    """Batches without end, epoch after epoch, from the place in the order of images that the run has reached."""
-    device, skip = run.losses.device, run.step
+def _training_batches(
+    split: Split, batch_size: int, augment: Augment | None, order: Order | None, seed: int, run: Run
+) -> Iterator[Batch]:
+    """Batches without end, from the place in the order of images that the run has reached."""
+    device, done, step = run.losses.device, run.step, 0
     order_generator = torch.Generator().manual_seed(seed)
     images, targets = split.images.to(device), split.targets.to(device)
     while True:
-        order = torch.randperm(len(split), generator=order_generator).to(device)
-        for indices in order.split(batch_size):
-            if skip > 0:
-                skip -= 1
+        # A run that goes on draws the orders of its first steps again, to reach the same random state.
+        for indices in _positions(order, step, order_generator, len(split)).to(device).split(batch_size):
+            step += 1
+            if step <= done:
                 continue
             batch = Batch(_to_unit(images[indices]), targets[indices], indices, len(split.classes))
             if augment is not None:
                 batch = batch._replace(images=augment(batch.images, run.augment_generator))
             yield batch
+
+
+def _positions(order: Order | None, step: int, generator: torch.Generator, images: int) -> torch.Tensor:
+    """What ``order`` says after this many steps, or all positions in random order. ValueError if it is no order."""
+    if order is None:
+        return torch.randperm(images, generator=generator)
+    positions = order(step, generator)
+    listed = isinstance(positions, torch.Tensor) and positions.dtype == torch.int64 and positions.ndim == 1
+    if not listed or not len(positions) or positions.min() < 0 or positions.max() >= images:
+        raise ValueError(
+            f"order must return a 1-D int64 tensor of at least one position from 0 to {images - 1}; after {step} steps "
+            "it did not."
+        )
+    return positions
 
 
 def _to_unit(images: torch.Tensor) -> torch.Tensor:

@@ -102,6 +102,16 @@ def in_pieces(model_of, split, path, piece, what, **options):
     raise AssertionError("the run never ended")
 
 
+def growing(first, reverse=False):
+    """An order for fit: batches from the first images of the split, or the last ones, and from more at each step."""
+
+    def order(step, generator):
+        chosen = torch.randperm(min(first + 20 * step, 300), generator=generator)[:64]
+        return 299 - chosen if reverse else chosen
+
+    return order
+
+
 # ---- bit for bit -----------------------------------------------------------------------------------------------------
 
 CASES = {
@@ -111,6 +121,7 @@ CASES = {
     "dropout": (dict(dropout=0.5), {}),
     "augmentation": ({}, dict(augment=chain(flip, shift(1)))),
     "batch norm, bfloat16": (dict(kind=small_cnn, width=4), dict(precision=torch.bfloat16)),
+    "growing order": ({}, dict(order=growing(100), augment=shift(1))),
     "numbers of numpy": ({}, dict(optimizer=sgd(np.float64(0.05)))),
     "all": (
         dict(kind=small_cnn, width=4, dropout=0.3),
@@ -385,6 +396,36 @@ def test_a_checkpoint_of_another_run(digits, val, path, changes, match):
     options = {**SHORT, "val": val, "augment": chain(flip, shift(1))}
     fit(network(digits), digits, checkpoint=path, **options)
     refused(path, network(digits), digits, f"belongs to another run: .*{match}", **{**options, **changes})
+
+
+@pytest.mark.parametrize(
+    ("other", "match"),
+    [
+        (None, r"order is .*growing.*first=100.* there and absent here; first batch is \("),
+        (growing(120), r"order is .*first=100.* there and .*first=120.* here"),
+        (growing(100, True), r"reverse=False.* there and .*reverse=True"),
+    ],
+)
+def test_a_checkpoint_of_another_order(digits, path, other, match):
+    fit(network(digits), digits, checkpoint=path, order=growing(100), **SHORT)
+    refused(path, network(digits), digits, match, order=other, **SHORT)
+
+
+def test_two_rankings_are_two_runs(digits, path):
+    """Functions of one name with tensors of one shape: only the images of the first batch tell them apart."""
+
+    def ranked(ranking):
+        return lambda step, generator: ranking[:64]
+
+    fit(network(digits), digits, checkpoint=path, order=ranked(torch.arange(300)), **SHORT)
+    message = refused(path, network(digits), digits, "first batch is", order=ranked(torch.arange(300).flip(0)), **SHORT)
+    assert "order is" not in message
+
+
+def test_a_checkpoint_without_an_order_knows_of_none(digits, path):
+    """Files that were written before fit had orders still go on."""
+    fit(network(digits), digits, checkpoint=path, **SHORT)
+    assert not {"order", "first batch"} & read(path)["settings"].keys()
 
 
 def test_a_checkpoint_of_another_model_or_other_data(digits, path):

@@ -150,6 +150,76 @@ def with_dropout(split):
     return nn.Sequential(*list(linear(split).children())[:-1], nn.Dropout(0.5), linear(split)[-1])
 
 
+# ---- an order of one's own -------------------------------------------------------------------------------------------
+
+
+def shuffled(step, generator):
+    return torch.randperm(300, generator=generator)
+
+
+def first_few(step, generator):
+    """A growing prefix: 10 more images every time it is asked."""
+    return torch.randperm(min(64 + 10 * step, 300), generator=generator)[:64]
+
+
+def seen_in(split, order, steps, **options):
+    """The positions of each batch, as fit asks for them."""
+    batches = []
+
+    def spy(model, batch):
+        if model.training:
+            batches.append(batch.indices.tolist())
+            assert torch.equal(batch.targets.cpu(), split.targets[batch.indices.cpu()])  # a label goes with its image
+        return classification(model, batch)
+
+    fit(linear(split), split, objective=spy, steps=steps, batch_size=BATCH, order=order, **options)
+    return batches
+
+
+def test_the_usual_order_written_out_gives_the_same_numbers(digits, val):
+    outcomes = []
+    for order in (None, shuffled):
+        model = network(digits)
+        history = fit(model, digits, val=val, epochs=2, batch_size=BATCH, augment=shift(1), order=order, seed=3)
+        outcomes.append((history.step_losses, [row[:4] for row in history.rows], weights(model)))
+    assert outcomes[0][:2] == outcomes[1][:2] and equal(outcomes[0][2], outcomes[1][2])
+
+
+def test_an_order_is_cut_into_batches_and_asked_again(digits):
+    asked = []
+
+    def two_and_a_bit(step, generator):
+        asked.append(step)
+        return torch.arange(140)
+
+    batches = seen_in(digits, two_and_a_bit, 7)
+    assert asked == [0, 3, 6]  # after so many steps
+    assert [len(batch) for batch in batches] == [64, 64, 12, 64, 64, 12, 64]
+    assert batches[0] + batches[1] + batches[2] == list(range(140))
+
+
+def test_an_order_may_grow_and_follows_from_the_seed(digits):
+    batches = seen_in(digits, first_few, 20, seed=5)
+    assert [max(batch) < 64 + 10 * step for step, batch in enumerate(batches)] == [True] * 20
+    assert max(max(batch) for batch in batches[:3]) < 84 <= max(batches[-1])
+    assert seen_in(digits, first_few, 20, seed=5) == batches != seen_in(digits, first_few, 20, seed=6)
+
+
+@pytest.mark.parametrize(
+    "positions",
+    [[0, 1], torch.tensor([]), torch.arange(0), torch.tensor([300]), torch.tensor([-1]), torch.ones(2, 2).long(), None]
+    + [torch.ones(300, dtype=torch.bool), torch.tensor(3)],
+)
+def test_an_order_that_is_none(digits, positions):
+    with pytest.raises(ValueError, match="at least one position from 0 to 299; after 0 steps it did not"):
+        fit(linear(digits), digits, steps=3, order=lambda step, generator: positions)
+
+
+def test_an_order_that_goes_wrong_later_names_the_step(digits):
+    with pytest.raises(ValueError, match="after 2 steps"):
+        fit(linear(digits), digits, steps=3, order=lambda step, generator: torch.tensor([150 * step]))
+
+
 @pytest.mark.parametrize("build", [network, with_dropout])
 def test_the_seed_decides_everything(digits, build):
     def run(seed, noise):

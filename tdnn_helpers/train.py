@@ -132,16 +132,14 @@ def fit(
     model.to(device)
     optimizer = (optimizer or sgd())(model.parameters())
     noted = {}
-    if (
-        checkpoint is not None and order is not None
-    ):  # two curricula may differ in their ranking only, which the first batch shows
+    if checkpoint is not None and order is not None:
+        # Two curricula may differ in their ranking only: the first batch shows it.
         first = _positions(order, 0, torch.Generator().manual_seed(seed), len(train))[:batch_size]
         noted = {"order": order, "first batch": tuple(first.tolist())}
     kept = Checkpoint(
         checkpoint, model, optimizer, {"train": train, "val": val}, team, steps=steps, batch_size=batch_size, seed=seed,
         precision=precision, patience=patience, evaluate_every=evaluate_every, on_divergence=on_divergence,
-        device=device.type, objective=objective, schedule=schedule, augment=augment,
-        **noted,
+        device=device.type, objective=objective, schedule=schedule, augment=augment, **noted,
     )  # fmt: skip
     scheduler = schedule(optimizer, steps)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)

@@ -60,7 +60,8 @@ class JointEmbedding(nn.Module):
     """An encoder with a projector on top, and the further parts that a method asks for.
 
     All that lasts from step to step (the target network, the queue) is part of the state dict, so that a checkpoint
-    holds it. Only :meth:`follow` and :meth:`enqueue` change it, and objectives call these in training mode alone.
+    holds it. Only :meth:`follow` and :meth:`enqueue` change it, in training mode alone. A method whose part is missing
+    raises ValueError and names it.
 
     Args:
         encoder: images N×C×H×W → features N×D. It is what remains when the training is over.
@@ -103,6 +104,7 @@ class JointEmbedding(nn.Module):
     def follow(self, images: torch.Tensor) -> torch.Tensor:
         """What the target network makes of these images, N×E without gradient. In training mode it first takes its
         step towards the online weights."""
+        self.need("target", "momentum=0.98")
         if self.training:
             online = [*self.encoder.parameters(), *self.projector.parameters()]
             for mine, other in zip(self.target.parameters(), online, strict=True):
@@ -114,6 +116,11 @@ class JointEmbedding(nn.Module):
         """In training mode, put normalised embeddings in front of the queue and drop as many at its end."""
         if self.training:
             self.queue = torch.cat([keys, self.queue])[: len(self.queue)]
+
+    def need(self, part: str, how: str) -> None:
+        """ValueError if this part was not asked for."""
+        if getattr(self, part) is None:
+            raise ValueError(f"this method needs a part that is missing: build JointEmbedding(…, {how}).")
 
 
 # ---- has it collapsed? -----------------------------------------------------------------------------------------------
@@ -213,6 +220,7 @@ def moco(model: JointEmbedding, batch: Batch, *, temperature: float = 0.2) -> Me
 
     Without the shuffling of images between devices that the article needs for its batch norm on many GPUs.
     """
+    model.need("queue", "queue=1024")
     first, second = pair(batch.images)
     embeddings, keys = model(first), F.normalize(model.follow(second))
     loss = info_nce(F.normalize(embeddings), keys, model.queue, temperature)
@@ -238,6 +246,7 @@ def swav(model: JointEmbedding, batch: Batch, *, temperature: float = 0.1, balan
 
     Each view predicts the prototypes of the other; ``balance`` makes the codes from the scores. Two views only: the
     article adds small crops."""
+    model.need("prototypes", "prototypes=64")
     embeddings = model(batch.images)
     scores = F.normalize(embeddings) @ F.normalize(model.prototypes).T
     codes = torch.cat([balance(part) for part in pair(scores.detach())])

@@ -242,6 +242,15 @@ def test_no_gradient_reaches_what_must_stand_still(digits):
         assert 0 < measured["spread"] <= 1 and 1 <= measured["dimensions"] <= 12
 
 
+@pytest.mark.parametrize(
+    ("name", "part"), [("MoCo", "queue"), ("MoCo", "momentum"), ("BYOL", "momentum"), ("SwAV", "prototypes")]
+)
+def test_a_missing_part_is_named(name, part, digits):
+    objective, model = build(name, digits, **{part: None if part == "momentum" else 0})
+    with pytest.raises(ValueError, match=f"build JointEmbedding.*{part}="):
+        objective(model, views_of(digits))
+
+
 def test_simsiam_gradient_is_that_of_constant_targets(digits):
     """By hand: the loss on targets that are numbers, not functions, has the same gradient; without the stop another."""
     grads = []

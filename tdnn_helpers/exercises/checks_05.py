@@ -156,7 +156,7 @@ def check_measured(answer: Any) -> str:
     expect(isinstance(answer, dict), f"Give a dictionary with the keys {', '.join(keys)}.")
     for key in answer:
         expect(key in keys, f'"{key}" is no key here.{nearest(str(key), keys)}')
-    empty = [key for key in keys if answer.get(key) is None or answer[key] is ... or not len(answer[key])]
+    empty = [key for key in keys if answer.get(key) is None or answer[key] is ... or not np.size(answer[key])]
     expect(not empty, f"Still empty: {', '.join(empty)}.")
     names = list(answer["networks"])
     seconds, accuracy = array(answer["seconds"]).flatten(), array(answer["validation"]).flatten()

@@ -66,9 +66,13 @@ def linear_probe(
     targets: torch.Tensor,
     *,
     strengths: Sequence[float] = (0.001, 0.01, 0.1, 1.0),
+    scaled: bool = True,
     seed: int = 0,
 ) -> float:
     """Accuracy (0 to 1) of multinomial logistic regression on float N×D features, standardised by the training part.
+
+    ``scaled=False`` leaves the columns as they are: principal components have scales that mean something, and to bring
+    the last ones up to the first would be to enlarge noise.
 
     ``strengths`` are scikit-learn's C, the inverse strength of the L2 penalty. A stratified fifth of the training
     features chooses among them (a smaller C on a tie); then the model is trained on all of them (Alain and Bengio,
@@ -77,7 +81,8 @@ def linear_probe(
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import train_test_split
 
-    inputs, questions = (part.numpy() for part in standardise(train_features, features))
+    parts = standardise(train_features, features) if scaled else (train_features, features)
+    inputs, questions = (part.numpy() for part in parts)
     labels, truth = train_targets.numpy(), targets.numpy()
     classes, counts = np.unique(labels, return_counts=True)
     if counts.min() < 2:

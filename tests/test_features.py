@@ -79,6 +79,17 @@ def test_linear_probe_equals_scikit_learn_at_one_strength():
     assert linear_probe(*train, *exam, strengths=[0.1]) == pytest.approx(expected)
 
 
+def test_linear_probe_leaves_the_columns_as_they_are_if_asked():
+    from sklearn.linear_model import LogisticRegression
+
+    (train, labels), (exam, truth) = blobs(90, 1, noise=2), blobs(200, 2, noise=2)
+    train, exam = (part * torch.logspace(-3, 1, 8) for part in (train, exam))
+    expected = LogisticRegression(C=0.1, max_iter=500, tol=1e-3).fit(train, labels).score(exam, truth)
+    raw = linear_probe(train, labels, exam, truth, strengths=[0.1], scaled=False)
+    assert raw == pytest.approx(expected)
+    assert raw != linear_probe(train, labels, exam, truth, strengths=[0.1])
+
+
 def test_linear_probe_chooses_its_strength_on_training_data():
     train, exam = blobs(40, 1, noise=3, dimensions=60), blobs(600, 2, noise=3, dimensions=60)
     alone = {strength: linear_probe(*train, *exam, strengths=[strength]) for strength in (1e-8, 0.01, 100.0)}

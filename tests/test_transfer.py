@@ -32,13 +32,13 @@ def test_the_upper_part_on_the_maps_below_gives_the_features(backbone, below, fi
     images = torch.rand(2, 3, 48, 64)
     with torch.no_grad():
         features = upper_part(backbone, first)(stage_maps(backbone, images, [below])[below])
-        torch.testing.assert_close(features, backbone(images))
+        torch.testing.assert_close(features, backbone(images), rtol=1e-3, atol=1e-4)
 
 
 def test_from_the_first_stage_on_it_is_the_whole_network(backbone):
     images = torch.rand(2, 3, 40, 40)
     with torch.no_grad():
-        torch.testing.assert_close(upper_part(backbone, "stem")(images), backbone(images))
+        torch.testing.assert_close(upper_part(backbone, "stem")(images), backbone(images), rtol=1e-3, atol=1e-4)
 
 
 def test_the_upper_part_is_a_copy_that_can_be_trained(backbone):

@@ -75,8 +75,9 @@ def fit(
 ) -> History:
     """Train ``model`` in place and return its history.
 
-    Each epoch visits every image once in a fresh random order; the last batch may be smaller. The order, the
-    augmentation and dropout follow from ``seed`` alone, and the caller's random state is left as it was.
+    Each epoch visits every image once in a fresh random order, unless ``order`` says otherwise; the last batch may be
+    smaller. The order, the augmentation and dropout follow from ``seed`` alone, and the caller's random state is left
+    as it was.
 
     In a script that ``torchrun`` starts, all processes train one network together (:mod:`tdnn_helpers.distributed`).
     Each takes its part of every batch, and each returns the same history. The objective must then be a mean over
@@ -106,8 +107,8 @@ def fit(
 
     Raises:
         ValueError: settings that contradict each other, an empty split, a model output that does not fit the targets,
-            a checkpoint that is damaged or belongs to another run (it is left as it is), batch normalisation of a
-            single image, processes that were called with different settings.
+            an order that gives no valid positions, a checkpoint that is damaged or belongs to another run (it is left
+            as it is), batch normalisation of a single image, processes that were called with different settings.
         Diverged: the loss became NaN or infinite.
         MemoryError: a step does not fit into memory; it names a batch size that does.
         PartnerLost: another of the processes that train together has stopped.
@@ -133,7 +134,7 @@ def fit(
     optimizer = (optimizer or sgd())(model.parameters())
     noted = {}
     if checkpoint is not None and order is not None:
-        # Two curricula may differ in their ranking only: the first batch shows it.
+        # Two curricula may differ in nothing but their ranking, which the first batch shows.
         first = _positions(order, 0, torch.Generator().manual_seed(seed), len(train))[:batch_size]
         noted = {"order": order, "first batch": tuple(first.tolist())}
     kept = Checkpoint(

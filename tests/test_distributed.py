@@ -116,11 +116,18 @@ def same(one, other):
 
 # ---- the same as one process -----------------------------------------------------------------------------------------
 
+
+def growing(step, generator):
+    """An order of images for fit: from ever more of the first ones."""
+    return torch.randperm(60 + 10 * step, generator=generator)[:50]
+
+
 SHORT = dict(epochs=3, batch_size=50, evaluate_every=4)  # 7 steps an epoch, the last with a single image
 CASES = {
     "perceptron, augmentation": ({}, dict(augment=chain(flip, shift(1)))),
     "convolutions": (dict(kind=small_cnn, width=4, norm="none"), dict(augment=shift(1), seed=2)),
     "adam, odd batches": ({}, dict(optimizer=partial(torch.optim.AdamW, lr=3e-3), batch_size=47)),
+    "growing order": ({}, dict(order=growing)),
     "fewer images than processes": (dict(hidden=()), dict(epochs=None, steps=9, batch_size=1)),
     "early stopping": (
         dict(hidden=()),

@@ -87,7 +87,7 @@ def predict_views(
     split: Split,
     views: Mapping[str, View],
     *,
-    batch_size: int = 1024,
+    batch_size: int = 512,
     device: torch.device | str | None = None,
 ) -> torch.Tensor:
     """The logits of every view of every image: float32 N×V×K on the CPU, in eval mode.

@@ -36,9 +36,9 @@ def overview(folder: Folder, history) -> Picture:
     parts, known = folder.parts or ("",), folder.pool.classes
     rows = None if history is None else history.frame()
     with _style():
-        height = min(5.0, 1.0 + 0.13 * len(known) * (1 + len(parts)))
+        height = min(5.0, 0.8 + 0.1 * len(known) * (1 + len(parts)))
         figure, axes = plt.subplots(
-            1, 1 if rows is None else 2, figsize=(7.2, max(2.0, height)), squeeze=False, layout="constrained"
+            1, 1 if rows is None else 2, figsize=(5.0, max(1.9, height)), squeeze=False, layout="constrained"
         )
         axis, thick = axes[0, 0], 0.8 / len(parts)
         for number, part in enumerate(parts):
@@ -74,7 +74,7 @@ def suspects(folder: Folder, found: Judgement) -> Picture:
         for i in chosen
     ]
     with _style():
-        figure = show_images(folder.pool.images[chosen], titles, columns=6, size=1.15)
+        figure = show_images(folder.pool.images[chosen], titles, columns=6, size=0.85)
         alt = f"{len(chosen)} images whose label a judge contradicts most, each with its label and what the judge says."
         return _picture(figure, alt, "Labels to look at first: the label, then (→) what the judge says.")
 
@@ -83,9 +83,9 @@ def pairs(folder: Folder, found: Copies, shown: torch.Tensor) -> Picture:
     """Copies, one above the other."""
     shown = shown[: SHOWN // 2]
     images = torch.cat([folder.pool.images[shown[:, 0]], folder.pool.images[shown[:, 1]]])
-    titles = [_short(folder.facts[i].name.rpartition("/")[2], 16) for i in shown.T.flatten().tolist()]
+    titles = [_short(folder.facts[i].name.rpartition("/")[2], 13) for i in shown.T.flatten().tolist()]
     with _style():
-        figure = show_images(images, titles, columns=len(shown), size=1.3)
+        figure = show_images(images, titles, columns=len(shown), size=0.9)
         alt = f"{len(shown)} pairs of images, one above the other, that were taken for copies of one picture."
         return _picture(figure, alt, "Copies: below each picture the one that was taken for its copy.")
 
@@ -95,7 +95,7 @@ def betrayal(folder: Folder, gain: torch.Tensor, name: str) -> Picture:
     known = folder.pool.classes
     own = folder.pool.images[folder.pool.targets == known.index(name)].float().mean(0) / 255
     with _style():
-        figure, axes = plt.subplots(1, 2, figsize=(5.6, 2.6), layout="constrained")
+        figure, axes = plt.subplots(1, 2, figsize=(4.6, 2.1), layout="constrained")
         axes[0].imshow(own.permute(1, 2, 0).numpy())
         axes[0].set_title(f"mean of {_short(name, 18)}", fontsize=9)
         drawn = axes[1].imshow(gain.numpy(), cmap="cividis", vmin=0, vmax=1)

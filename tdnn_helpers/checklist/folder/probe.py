@@ -57,14 +57,8 @@ def out_of_fold(views: torch.Tensor, targets: torch.Tensor, fold: torch.Tensor, 
 
 
 def wilson(hits: torch.Tensor, n: torch.Tensor, level: float = 0.95) -> tuple[torch.Tensor, torch.Tensor]:
-    """The interval of rates ``hits / n`` (Wilson, 1927), at any level; the whole of [0, 1] where n is 0."""
-    hits, n = hits.double(), n.double()
-    z = float(norm.ppf(0.5 + level / 2))
-    rate = hits / n.clamp_min(1)
-    centre = (rate + z * z / (2 * n.clamp_min(1e-9))) / (1 + z * z / n.clamp_min(1e-9))
-    half = (
-        z
-        / (1 + z * z / n.clamp_min(1e-9))
-        * (rate * (1 - rate) / n.clamp_min(1) + z * z / (4 * n.clamp_min(1e-9) ** 2)).sqrt()
-    )
+    """The interval of the rates ``hits / n`` (Wilson, 1927) at any level; [0, 1] where n is 0."""
+    hits, n, z = hits.double(), n.double(), float(norm.ppf(0.5 + level / 2))
+    centre = (hits + z * z / 2) / (n + z * z)
+    half = z / (n + z * z) * (hits * (n - hits) / n.clamp_min(1) + z * z / 4).sqrt()
     return (centre - half).clamp_min(0), (centre + half).clamp_max(1)

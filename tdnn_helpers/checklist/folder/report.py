@@ -23,9 +23,9 @@ STYLE = """
 border-bottom:1px solid currentColor;overflow-wrap:anywhere;white-space:normal}
 .tdnn-page td:first-child,.tdnn-page .status{overflow-wrap:normal}
 .tdnn-page .status{white-space:nowrap}
-.tdnn-page figure{display:inline-block;margin:.6em 1em .4em 0;vertical-align:top;max-width:100%}
+.tdnn-page figure{display:inline-block;margin:.6em 1em .4em 0;vertical-align:top;max-width:min(32em,100%)}
 .tdnn-page figure img{max-width:100%;height:auto;background:#fff}
-.tdnn-page figcaption{max-width:44em;font-size:.9em}
+.tdnn-page figcaption{font-size:.9em}
 .tdnn-page summary{cursor:pointer}
 """
 PAGE = """<!doctype html>

@@ -15,6 +15,7 @@ from .read import Folder
 from .report import FINE, LOOK, NOT_CHECKED, WRONG, Seen
 
 PIXEL_SIDE = 32
+REPEATS = 4  # partitions into folds, whose answers are averaged: one alone depends on its luck
 SUREST = 4  # a quarter of all images: those whose class the judge is surest of
 
 
@@ -39,7 +40,7 @@ def judge(split: Split, *, seed: int) -> Judgement:
     labels do not spare them. So the share of contradictions among the surest quarter estimates the share of wrong
     labels wherever classes are easy to tell apart; in classes that look alike it cannot tell wrong from hard.
     """
-    classes, fold = len(split.classes), folds(split, seed=seed)
+    classes, partitions = len(split.classes), [folds(split, seed=seed + i) for i in range(REPEATS)]
     side = min(PIXEL_SIDE, split.images.shape[-1])
     views = {"pixels": _components(split.resize(side).images.flatten(1).float() / 255, 50)}
     try:
@@ -50,7 +51,8 @@ def judge(split: Split, *, seed: int) -> Judgement:
         pass  # a copy of the package without its data: pixels alone
     best, right, eyes = None, -1.0, ""
     for name, view in views.items():
-        answers = out_of_fold(view[None], split.targets, fold, classes)[0]
+        each = [out_of_fold(view[None], split.targets, fold, classes)[0] for fold in partitions]
+        answers = torch.stack(each).mean(0).log_softmax(1)
         rate = float((answers.argmax(1) == split.targets).float().mean())
         if rate > right:
             best, right, eyes = answers, rate, name
@@ -68,7 +70,9 @@ def judge(split: Split, *, seed: int) -> Judgement:
 def _components(values: torch.Tensor, most: int) -> torch.Tensor:
     """The first principal components, at most a fifth as many as there are images."""
     q = max(1, min(most, len(values) // 5, values.shape[1]))
-    return (values - values.mean(0)) @ torch.pca_lowrank(values - values.mean(0), q=q, center=False)[2]
+    values = values - values.mean(0)
+    torch.manual_seed(0)  # the search for the components starts at random
+    return values @ torch.pca_lowrank(values, q=min(q + 10, *values.shape), center=False, niter=4)[2][:, :q]
 
 
 def wrong_labels(folder: Folder, found: Judgement) -> Iterator[Seen]:

@@ -12,7 +12,7 @@ from ...split import Split
 from .. import checklist
 from ..case import untouched_random_state
 from . import figures
-from .copies import copies, find
+from .copies import Copies, copies, find
 from .files import classes, files, pixels, resolution
 from .network import Maker, fitting, from_file, make, train_briefly
 from .read import Folder, read
@@ -66,12 +66,13 @@ def check_folder(
     found = read(folder, size)
     with untouched_random_state():
         seed_everything(seed)
+        twins = find(found.pool)
+        found = found.grouped(twins.group)
         train, val = _sides(found, seed)
-        outside = () if external is None else (_external(external, train.classes, size),)
+        outside = [] if external is None else [_external(external, train.classes, size)]
         network = make(maker, train)
-        fitting(network, train, val)  # a model that does not fit is said before the slow part
-        findings, pictures, group = examine(found, seed=seed)
-        train, val, *outside = fitting(network, *_sides(found.grouped(group), seed), *outside)
+        train, val, *outside = fitting(network, train, val, *outside)
+        findings, pictures = examine(found, twins, seed=seed)
         seed_everything(seed)
         history = train_briefly(network.to(pick_device()), train, val, epochs, seed)
     points = checklist(network, train, val, history=history, external=next(iter(outside), None), seed=seed)
@@ -86,10 +87,8 @@ def check_folder(
     return FolderReport(found.pool.name, about, findings, points, pictures, network, history, seconds)
 
 
-def examine(folder: Folder, *, seed: int) -> tuple[dict[str, FolderFinding], list[Picture], torch.Tensor]:
-    """The findings about the folder itself, the figures that belong to them, and the groups of copies (int64 N)."""
-    twins = find(folder.pool)
-    folder = folder.grouped(twins.group)
+def examine(folder: Folder, twins: Copies, *, seed: int) -> tuple[dict[str, FolderFinding], list[Picture]]:
+    """The findings about the folder itself, whose images are grouped by copies, and the figures that belong to them."""
     verdicts = judge(folder.pool, seed=seed)
     hints, gain, betrayed = look(folder, verdicts.answers, seed=seed)
     findings = {
@@ -109,7 +108,7 @@ def examine(folder: Folder, *, seed: int) -> tuple[dict[str, FolderFinding], lis
         pictures.append(figures.pairs(folder, twins, torch.cat([twins.near, twins.exact])))
     if findings["Shortcuts"].status != FINE:
         pictures.append(figures.betrayal(folder, gain, betrayed))
-    return findings, pictures, twins.group
+    return findings, pictures
 
 
 def _sides(folder: Folder, seed: int) -> tuple[Split, Split]:
@@ -121,8 +120,8 @@ def _sides(folder: Folder, seed: int) -> tuple[Split, Split]:
             raise ValueError(f'the train folder of "{folder.path}" holds no image that can be read.')
         return tuple(Split(s.images, s.targets, s.classes, name=pool.name) for s in (train, val))
     pool = pool[~folder.of("test")]
-    unit = pool.extra["group"] if "group" in pool.extra else torch.arange(len(pool))
-    units = torch.tensor([len(unit[pool.targets == c].unique()) for c in range(len(pool.classes))])
+    group = pool.extra["group"]
+    units = torch.tensor([len(group[pool.targets == c].unique()) for c in range(len(pool.classes))])
     enough = units >= 3  # a smaller class cannot be on both sides
     if enough.sum() < 2:
         raise ValueError(

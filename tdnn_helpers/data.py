@@ -16,6 +16,7 @@ from .unpacked import read_idx_shared
 NAMES = ("fashion-mnist", "emoji", "digits", "cifar10", "stl10")
 FASHION_CLASSES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+DEEP = ("I", "F")  # the modes of Pillow with more than 8 bits a value: "I;16", "I", "F"
 
 
 def load(
@@ -32,7 +33,8 @@ def load(
         source: ``"fashion-mnist"`` (28 px grey, in this repository), ``"emoji"`` (64 px colour, in this repository),
             ``"digits"`` (8 px grey, from scikit-learn), ``"cifar10"`` and ``"stl10"`` (torchvision downloads them), or
             the path of a folder (``~`` is your home) that holds one folder of images per class. Transparent pixels
-            of your images become white, as in print; a line says how many images have such pixels.
+            of your images become white, as in print; a line says how many images have such pixels. See
+            :func:`read_image` for images of 16 bits or of floats.
         part: ``"train"`` or ``"test"``, for the sets that come with both. The others are one pool: split it yourself.
         design: for ``"emoji"``: ``"noto"``, ``"twemoji"``, ``"fluent-flat"`` or ``"fluent-3d"``.
         size: pixels a side. Needed for a folder with images of different sizes (each is resized, then centre-cropped).
@@ -134,7 +136,7 @@ def _load_folder(folder: Path, size: int | None, unreadable: str) -> Split:
         found = (folder / name).rglob("[!.]*")  # archives made on a Mac hold a hidden "._cat.png" beside "cat.png"
         for path in sorted(path for path in found if path.suffix.lower() in IMAGE_ENDINGS):
             try:
-                image, has_transparent = _read_image(path)
+                image, has_transparent = read_image(path)
             except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
                 if unreadable == "raise":
                     remedy = 'Mend or remove it, or give load(…, unreadable="skip").'
@@ -163,14 +165,36 @@ def _load_folder(folder: Path, size: int | None, unreadable: str) -> Split:
     return Split(pixels.permute(0, 3, 1, 2).contiguous(), torch.tensor(targets), classes, name=folder.name)
 
 
-def _read_image(path: Path):
-    """(RGB image, upright and on white; whether any of its pixels was transparent)."""
+def read_image(path: Path):
+    """(RGB image, upright and on white; whether any of its pixels was transparent).
+
+    Grey images of 16 bits are divided by 257 and floats in [0, 1] are multiplied by 255; Pillow alone would cut both
+    off, so that they come out white or black. Raises ValueError for values that fit neither.
+    """
     from PIL import Image, ImageOps
 
     with Image.open(path) as opened:
         image = ImageOps.exif_transpose(opened)
+        if image.mode.startswith(DEEP):
+            image = _to_8_bits(image)
         if "A" not in image.getbands() and "transparency" not in image.info:
             return image.convert("RGB"), False
         image = image.convert("RGBA")
     on_white = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return on_white.convert("RGB"), image.getextrema()[3][0] < 255
+
+
+def _to_8_bits(image):
+    from PIL import Image
+
+    values = np.asarray(image).astype(np.float64)
+    low, high = values.min(), values.max()
+    if not (np.isfinite(values).all() and 0 <= low and high <= 65535):
+        raise ValueError(
+            f"its values go from {low:.4g} to {high:.4g}; save them as 8 or 16 bits, or as floats in [0, 1]"
+        )
+    if image.mode == "F":
+        factor = 255 if high <= 1 else 1 if high <= 255 else 1 / 257
+    else:  # an old Pillow calls 16 bits "I"
+        factor = 1 if image.mode == "I" and high <= 255 else 1 / 257
+    return Image.fromarray((values * factor).round().astype(np.uint8))

@@ -17,15 +17,16 @@ COLOURS = 64  # no reader sees the difference, and all figures of a lesson stay 
 MINUS = re.compile(r"`[^`]*`|(?<![^\s(\[])-(?=\d)")  # code, which stays as it is, or the sign of a number
 
 
-def png(fig: Figure) -> bytes:
-    """The figure as PNG bytes with a palette, cropped to what is drawn, on opaque white (for dark pages too)."""
+def png(fig: Figure, colours: int = COLOURS) -> bytes:
+    """The figure as PNG bytes with a palette of so many colours (256 at most; photographs want them), cropped to what
+    is drawn, on opaque white (for dark pages too)."""
     from PIL import Image
 
     drawn, reduced = io.BytesIO(), io.BytesIO()
     fig.savefig(drawn, format="png", dpi=DPI, bbox_inches="tight", facecolor="white", transparent=False)
     # Maximum coverage keeps the rare colours: median cut would merge those of two thin lines.
     coverage, no_dither = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
-    palette = Image.open(drawn).convert("RGB").quantize(COLOURS, coverage, kmeans=1, dither=no_dither)
+    palette = Image.open(drawn).convert("RGB").quantize(colours, coverage, kmeans=1, dither=no_dither)
     palette.save(reduced, "PNG", optimize=True)
     return reduced.getvalue()
 

@@ -464,6 +464,30 @@ def test_transparent_pixels_become_white(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("2 of 4")
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([[0, 257, 65535]], dtype=np.uint16), [0, 1, 255]),
+        (np.array([[0, 257, 65535]], dtype=np.int32), [0, 1, 255]),  # what an old Pillow makes of 16 bits
+        (np.array([[0, 1, 255]], dtype=np.int32), [0, 1, 255]),
+        (np.array([[0, 0.5, 1]], dtype=np.float32), [0, 128, 255]),
+        (np.array([[0, 100.4, 255]], dtype=np.float32), [0, 100, 255]),
+    ],
+)
+def test_more_than_8_bits_are_scaled_and_never_cut_off(tmp_path, values, expected):
+    (tmp_path / "a").mkdir()
+    Image.fromarray(values).save(tmp_path / "a" / "1.tif")
+    assert load(tmp_path).images[0, 0, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("values", [[-1.0, 0.5], [0.0, float("nan")], [0.0, 1e6]])
+def test_values_of_an_unknown_range_are_refused(tmp_path, values):
+    (tmp_path / "a").mkdir()
+    Image.fromarray(np.array([values], dtype=np.float32)).save(tmp_path / "a" / "1.tif")
+    with pytest.raises(ValueError, match=r"1\.tif.*save them as 8 or 16 bits, or as floats in \[0, 1\]"):
+        load(tmp_path)
+
+
 def test_a_folder_below_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))

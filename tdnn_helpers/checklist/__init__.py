@@ -7,12 +7,9 @@ are meant to raise few false alarms: "wrong" is a fault, "look" is a thing to ju
 from __future__ import annotations
 
 import copy
-import random
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -20,7 +17,7 @@ from ..session import pick_device
 from ..split import Split
 from ..train import Objective, classification
 from . import inputs, labels, learning, loss_and_output, validation
-from .case import Case
+from .case import Case, untouched_random_state
 from .report import Finding, Note, Report
 
 __all__ = ["Finding", "Note", "Report", "checklist"]
@@ -63,7 +60,7 @@ def checklist(
     _check({"train": train, "val": val, **({"external": external} if external is not None else {})})
     clock = time.perf_counter()
     objective = objective if loss is None else _from_loss(loss)
-    with _untouched_random_state():
+    with untouched_random_state():
         private = copy.deepcopy(model).to(pick_device()).eval()
         case = Case(private, train, val, external, history, objective, seed)
         suspects, label_notes = labels.labels(case)
@@ -98,15 +95,3 @@ def _check(splits: dict[str, Split]) -> None:
 
 def _from_loss(loss) -> Objective:
     return lambda model, batch: (loss(model(batch.images), batch.targets), {})
-
-
-@contextmanager
-def _untouched_random_state():
-    """Whatever is drawn inside, Python, NumPy and torch go on outside as if nothing had happened."""
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)

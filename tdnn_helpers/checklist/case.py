@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
+import random
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -179,3 +181,15 @@ def interval(rate: float, n: int) -> tuple[float, float]:
 
 def percent(rate: float, decimals: int = 0) -> str:
     return f"{100 * rate:.{decimals}f} %"
+
+
+@contextmanager
+def untouched_random_state():
+    """Whatever is drawn inside, Python, NumPy and torch go on outside as if nothing had happened."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

@@ -1,0 +1,181 @@
+"""Does something that is not the object give the label away: a mark at the border, the colour, the file itself?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from scipy.stats import binomtest
+
+from ...split import Split
+from .probe import folds, out_of_fold, wilson
+from .read import Folder
+from .report import FINE, LOOK, WRONG, Seen
+
+GRID = 8  # cells a side; the outermost ring is the border, the rest is the middle
+MOST = 5000  # images that are looked at
+
+
+class Power(NamedTuple):
+    """How well each of B views tells each of K classes from all others: ``gain`` B×K, the share of the class that is
+    recognised less the share of the others that is taken for it (Youden, 1950: 0 guesses, 1 is perfect); ``low`` is its
+    lower limit, for all views and classes at once; ``hit`` bool B×N, whether the view names the right class."""
+
+    gain: torch.Tensor
+    low: torch.Tensor
+    hit: torch.Tensor
+
+
+def power(views: torch.Tensor, split: Split, fold: torch.Tensor) -> Power:
+    """``views``: float B×N×D."""
+    classes = len(split.classes)
+    named = out_of_fold(views, split.targets, fold, classes).argmax(-1)
+    level = 1 - 0.05 / (len(views) * classes)  # Bonferroni: the largest of all is looked at
+    gains, lows = [], []
+    for c in range(classes):
+        own = split.targets == c
+        found, false = (named[:, own] == c).sum(1), (named[:, ~own] == c).sum(1)
+        n, m = own.sum().expand_as(found), (~own).sum().expand_as(false)
+        gains.append(found / n.clamp_min(1) - false / m.clamp_min(1))
+        lows.append(wilson(found, n, level)[0] - wilson(false, m, level)[1])
+    return Power(torch.stack(gains, 1), torch.stack(lows, 1), named == split.targets)
+
+
+def cells(images: torch.Tensor) -> torch.Tensor:
+    """Mean, deviation, maximum and minimum of each channel in each cell of the grid: float 64×N×4C."""
+    values = images.float() / 255
+    mean = F.adaptive_avg_pool2d(values, GRID)
+    deviation = (F.adaptive_avg_pool2d(values**2, GRID) - mean**2).clamp_min(0).sqrt()
+    high, low = F.adaptive_max_pool2d(values, GRID), -F.adaptive_max_pool2d(-values, GRID)
+    return torch.cat([mean, deviation, high, low], 1).flatten(2).permute(2, 0, 1)
+
+
+def border() -> torch.Tensor:
+    """bool 64: the cells of the outermost ring."""
+    ring = torch.ones(GRID, GRID, dtype=torch.bool)
+    ring[1:-1, 1:-1] = False
+    return ring.flatten()
+
+
+def look(folder: Folder, whole: torch.Tensor, *, seed: int) -> tuple[list[Seen], torch.Tensor, str]:
+    """What was seen, the gain of every cell (8×8) for the class that a border cell betrays most, and that class.
+
+    ``whole``: the out-of-fold answers of the judge who sees the whole picture, N×K.
+    """
+    split, facts = folder.pool, folder.facts
+    if len(split) > MOST:
+        chosen = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:MOST]
+        split, facts, whole = split[chosen], [facts[i] for i in chosen.tolist()], whole[chosen]
+    fold = folds(split, seed=seed)
+    found = power(cells(split.images), split, fold)
+    flat = split.images.flatten(2).float() / 255
+    colour = power(torch.cat([flat.mean(2), flat.std(2)], 1)[None], split, fold)
+    file = power(_file_facts(facts)[None], split, fold)
+    named = whole.argmax(1)
+    first, betrayed = _border(found, split)
+    seen = [first, *_colour(colour, named, split), *_file(file, split)]
+    return seen, found.gain[:, betrayed].view(GRID, GRID), split.classes[betrayed]
+
+
+def _border(found: Power, split: Split) -> tuple[Seen, int]:
+    """What the border cells betray, and the class that they betray most.
+
+    What tells classes apart in honest pictures lies on the object, in the middle, and changes slowly from cell to cell.
+    So a border cell is suspicious if it beats every cell of the middle, or is nearly perfect and far above the cells of
+    the middle beside it.
+    """
+    ring = border().nonzero()[:, 0]
+    middle = (~border()).nonzero()[:, 0]
+    gain, low = found.gain[ring], found.low[ring]  # R×K
+    place = torch.stack([torch.arange(GRID**2) // GRID, torch.arange(GRID**2) % GRID], 1)
+    beside = (place[ring][:, None] - place[middle]).abs().amax(2) <= 1  # R×M
+    inner = found.gain[middle]
+    near = torch.where(beside[..., None], inner, -1).amax(1)  # R×K
+    ahead, step = gain - inner.amax(0), gain - near
+    strong = (low >= 0.65) & ((ahead >= 0.2) | ((gain >= 0.9) & (step >= 0.3))) | (low >= 0.5) & (ahead >= 0.4)
+    weak = (low >= 0.5) & ((ahead >= 0.1) | ((gain >= 0.75) & (step >= 0.3)))
+    fine = Seen(
+        FINE,
+        f"No cell of the border betrays a class more than the middle does (largest gain {float(gain.max()):.2f}).",
+        f"control: the best of {len(middle)} cells of the middle, and those beside the border cell",
+    )
+    for chosen, status, most in ((strong, WRONG, 1e-3), (weak, LOOK, 1e-2)):
+        if not chosen.any():
+            continue
+        cell, c = divmod(int(torch.where(chosen, step, -1).argmax()), gain.shape[1])
+        beats_all = bool(ahead[cell, c] >= (0.2 if status == WRONG else 0.1))
+        rivals = torch.ones(len(middle), dtype=torch.bool) if beats_all else beside[cell]
+        rival = int(torch.where(rivals, inner[:, c], -1).argmax())
+        own = split.targets == c
+        mine, theirs = found.hit[ring[cell], own], found.hit[middle[rival], own]
+        only_mine, only_theirs = int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
+        p = binomtest(only_mine, max(only_mine + only_theirs, 1), alternative="greater").pvalue
+        if p < most:
+            row, column = (place[ring[cell]] + 1).tolist()
+            control = "best cell of the middle" if beats_all else "best cell of the middle beside it"
+            return Seen(
+                status,
+                f'One border cell (row {row}, column {column} of {GRID}) alone tells "{split.classes[c]}" from '
+                f"the rest with a gain of {float(gain[cell, c]):.2f} (0 guesses, 1 is perfect); the {control} has "
+                f"{float(inner[rival, c]):.2f}.",
+                f"gain at least {max(float(low[cell, c]), 0):.2f} at 95 % over all cells and classes; control: the "
+                f"{control} (McNemar, p {_p(p)})",
+                "Look at the borders of this class: a date, a logo, a frame, a ruler, another camera. Crop it away or "
+                "cover it in all images, then measure again.",
+            ), c
+    return fine, int(ahead.amax(0).argmax())
+
+
+def _colour(found: Power, named: torch.Tensor, split: Split) -> Iterator[Seen]:
+    gain, low = found.gain[0], found.low[0]
+    whole = torch.stack(
+        [
+            (named[split.targets == c] == c).float().mean() - (named[split.targets != c] == c).float().mean()
+            for c in range(len(split.classes))
+        ]
+    ).nan_to_num()
+    suspicious = (low >= 0.5) & (gain >= 0.9 * whole)
+    if suspicious.any():
+        c = int(torch.where(suspicious, gain, -1).argmax())
+        yield Seen(
+            LOOK,
+            f'Mean and spread of the colours alone tell "{split.classes[c]}" from the rest with a gain of '
+            f"{float(gain[c]):.2f}; the whole picture has {float(whole[c]):.2f}.",
+            f"gain at least {float(low[c]):.2f} at 95 % over all classes; control: the judge of labels on the whole",
+            "Is colour what the class means (ripe and unripe)? If not, it is the lamp, the stain or the camera: "
+            "compare the sources, and train with changes of colour.",
+        )
+
+
+def _file(found: Power, split: Split) -> Iterator[Seen]:
+    c = int(found.low[0].argmax())
+    low, gain = float(found.low[0, c]), float(found.gain[0, c])
+    if low >= 0.5:
+        yield Seen(
+            LOOK,
+            f'Size, shape and format of the file alone tell "{split.classes[c]}" from the rest with a gain of '
+            f"{gain:.2f}.",
+            f"gain at least {low:.2f} at 95 % over all classes; control: guessing has 0",
+            "The classes come from different sources, and a network sees the traces (blur, compression, crop): mix the "
+            "sources, or bring all to one size and format before anything else.",
+        )
+
+
+def _file_facts(facts: list) -> torch.Tensor:
+    """Width, height and shape on a logarithmic scale, endings and modes as 0 and 1: float N×D."""
+    endings, modes = (sorted({getattr(fact, name) for fact in facts}) for name in ("ending", "mode"))
+    return torch.tensor(
+        [
+            [math.log(fact.width), math.log(fact.height), math.log(fact.width / fact.height)]
+            + [float(fact.ending == ending) for ending in endings]
+            + [float(fact.mode == mode) for mode in modes]
+            for fact in facts
+        ]
+    )
+
+
+def _p(value: float) -> str:
+    return f"= {value:.2g}" if value >= 1e-4 else "below 0.0001"

@@ -1,0 +1,509 @@
+"""The checklist on a folder: each planted fault is found by its own finding, a clean folder raises no alarm."""
+
+import random
+import re
+import shutil
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from tdnn_helpers.checklist.__main__ import main
+from tdnn_helpers.checklist.case import interval
+from tdnn_helpers.checklist.folder import check_folder, network
+from tdnn_helpers.checklist.folder.copies import copies, find
+from tdnn_helpers.checklist.folder.files import classes, files, pixels, resolution
+from tdnn_helpers.checklist.folder.network import fitting, from_file, make
+from tdnn_helpers.checklist.folder.probe import folds, out_of_fold, wilson
+from tdnn_helpers.checklist.folder.read import read
+from tdnn_helpers.checklist.folder.report import FolderFinding, Seen
+from tdnn_helpers.checklist.folder.shortcuts import border, cells, look, power
+from tdnn_helpers.checklist.folder.wrong_labels import judge, wrong_labels
+from tdnn_helpers.data import load
+from tdnn_helpers.session import quiet
+from tdnn_helpers.split import Split
+
+SIZE = 28
+
+
+@pytest.fixture(scope="module", autouse=True)
+def on_the_cpu():
+    with pytest.MonkeyPatch.context() as patch, quiet():
+        patch.setenv("TDNN_DEVICE", "cpu")
+        yield
+
+
+@pytest.fixture(scope="module")
+def clothes():
+    """250 pictures of five kinds of clothes that a judge can tell apart."""
+    pool = load("fashion-mnist")
+    pool = pool[torch.isin(pool.targets, torch.tensor([1, 3, 5, 8, 9]))].take(250, seed=2)
+    numbers = torch.tensor([0, 0, 0, 1, 0, 2, 0, 0, 3, 4])
+    return pool.with_targets(numbers[pool.targets], ["trouser", "dress", "sandal", "bag", "boot"])
+
+
+def write(split: Split, root: Path, parts: bool = False) -> Path:
+    """One PNG for each image; with ``parts``, every fourth goes to val and the others to train."""
+    for i, (image, target) in enumerate(zip(split.images, split.targets.tolist())):
+        folder = root / (("val" if i % 4 == 0 else "train") if parts else "") / split.classes[target]
+        folder.mkdir(parents=True, exist_ok=True)
+        values = image.permute(1, 2, 0).numpy()
+        Image.fromarray(values[..., 0] if values.shape[2] == 1 else values).save(folder / f"{i:04}.png")
+    return root
+
+
+def coloured(split: Split) -> Split:
+    return replace(split, images=split.images.expand(-1, 3, -1, -1).clone(), extra={})
+
+
+def images_of(root: Path) -> list[Path]:
+    return sorted(root.rglob("*.png"))
+
+
+@pytest.fixture
+def clean(clothes, tmp_path):
+    return write(clothes, tmp_path / "clothes")
+
+
+@pytest.fixture(scope="module")
+def clean_report(clothes, tmp_path_factory):
+    return check_folder(write(clothes, tmp_path_factory.mktemp("clothes")), size=SIZE, epochs=4)
+
+
+def finding(check, *given) -> FolderFinding:
+    return FolderFinding.of("", check(*given))
+
+
+# Health, and the page
+
+
+def test_a_clean_folder_raises_no_alarm(clean_report):
+    assert {title: one.status for title, one in clean_report.findings.items()} == dict.fromkeys(
+        ("Files", "Pixels", "Resolution", "Classes", "Copies", "Labels", "Shortcuts"), "fine"
+    ), clean_report
+    assert clean_report.worst == "look" and clean_report.verdict.startswith("Nothing serious was found.")
+    assert "small_cnn trained briefly on 200, measured on 50 (split here)" in clean_report.about
+    assert all(one.evidence and one.sure for one in clean_report.findings.values())
+
+
+def test_the_page_needs_nothing_else(clean_report, tmp_path):
+    page = clean_report.save(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    assert not re.search(r"(src|href)=[\"'](?!data:)|url\(|@import|<script|<link", page)
+    assert "prefers-color-scheme:dark" in page and 'lang="en"' in page
+    for image in re.findall(r"<img [^>]*>", page):
+        assert re.search(r'alt="[^"]{20,}"', image) and 'src="data:image/png;base64,' in image
+    for title in (*clean_report.findings, "Input representation"):
+        assert title in page
+    assert len(page) < 200_000
+    assert "<style>" in clean_report._repr_html_() and "<html" not in clean_report._repr_html_()
+    assert list(clean_report.frame()["title"][:2]) == ["Files", "Pixels"] and len(clean_report.frame()) == 14
+    assert "± Exact: every file was opened" in str(clean_report)
+
+
+def test_a_page_that_cannot_be_written_leaves_nothing_behind(clean_report, tmp_path):
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OSError):
+        clean_report.save(tmp_path / "taken")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_names_cannot_break_the_page(clean_report):
+    evil = FolderFinding.of("<b>", [Seen("wrong", "<script>alert(1)</script>", files=("<i>.png",))])
+    page = replace(clean_report, name="<u>", findings={"x": evil})._repr_html_()
+    assert "<script" not in page and "<u>" not in page and "<i>" not in page
+
+
+# Files and pixels
+
+
+def test_unreadable_files_are_named_and_counted(clean):
+    broken = images_of(clean)[::60]
+    for path, content in zip(broken, (b"", b"no image", broken[2].read_bytes()[:99], b"\x89PNG", b"<html>404")):
+        path.write_bytes(content)
+    seen = finding(files, read(clean, SIZE))
+    assert seen.status == "wrong" and f"{len(broken)} of 250 images" in seen.evidence
+    assert set(seen.files) == {path.relative_to(clean).as_posix() for path in broken}
+    assert "the file is empty" in seen.evidence and str(clean) not in seen.evidence
+
+
+def test_files_that_are_no_images_and_empty_classes(clean):
+    (clean / "hat").mkdir()
+    for i in range(5):
+        (clean / "bag" / f"{i}.heic").write_bytes(b"a telephone's format")
+    (clean / "bag" / ".DS_Store").write_bytes(b"hidden")
+    seen = finding(files, read(clean, SIZE))
+    assert seen.status == "wrong" and "no image that can be read: hat" in seen.evidence and "5× .heic" in seen.evidence
+    assert len(seen.files) == 5
+
+
+def test_floats_that_were_saved_as_0_and_1(clean):
+    for path in images_of(clean)[::10]:
+        Image.fromarray((np.asarray(Image.open(path)) / 255).round().astype(np.uint8)).save(path)
+    seen = finding(pixels, read(clean, SIZE))
+    assert seen.status == "wrong" and "25 of 250 images (10.0 %) hold only the values 0 and 1" in seen.evidence
+    assert len(seen.files) == 25
+
+
+def test_constant_and_dark_images(clean):
+    for path in images_of(clean)[:4]:
+        Image.new("L", (28, 28), 7).save(path)
+    for path in images_of(clean)[4:6]:
+        Image.fromarray(np.asarray(Image.open(path)) // 16).save(path)
+    seen = finding(pixels, read(clean, SIZE))
+    assert seen.status == "wrong" and "4 of 250 images (1.6 %) have one single value" in seen.evidence
+    assert "2 of 250 images (0.8 %) never get brighter" in seen.evidence
+
+
+@pytest.mark.parametrize(
+    ("factor", "status", "words"), [(16, "wrong", "12 of them"), (257, "look", "their full range")]
+)
+def test_images_of_16_bits(clean, factor, status, words):
+    for path in images_of(clean):
+        Image.fromarray(np.asarray(Image.open(path)).astype(np.uint16) * factor).save(path)
+    folder = read(clean, SIZE)
+    seen = finding(pixels, folder)
+    assert seen.status == status and "250 of 250 images" in seen.evidence and words in seen.evidence
+    assert int(folder.pool.images.max()) == (255 if factor == 257 else 16)
+
+
+def test_tiny_images(clean):
+    assert finding(resolution, read(clean, SIZE)).status == "fine"
+    assert "Give size=28" in finding(resolution, read(clean, 64)).advice  # all of them: a matter of the setting
+    for path in images_of(clean)[::10]:
+        Image.open(path).resize((9, 12)).save(path)
+    seen = finding(resolution, read(clean, SIZE))
+    assert seen.status == "wrong" and "25 of 250 (10.0 %)" in seen.evidence and len(seen.files) == 25
+
+
+def test_classes_of_few_images_and_two_names_of_one(clean):
+    assert finding(classes, read(clean, SIZE)).status == "fine"
+    for path in images_of(clean / "bag")[20:]:
+        path.unlink()
+    seen = finding(classes, read(clean, SIZE))
+    assert seen.status == "look" and 'of 20 ("bag")' in seen.evidence and "measured on 4 validation images" in seen.sure
+    for path in images_of(clean / "bag")[5:]:
+        path.unlink()
+    assert finding(classes, read(clean, SIZE)).status == "wrong"
+    (clean / "boot").rename(clean / "Bag ")
+    assert "One class, two names? Bag  and bag" in finding(classes, read(clean, SIZE)).evidence
+
+
+# Copies
+
+
+def test_exact_copies_across_parts(clothes, tmp_path):
+    root = write(clothes, tmp_path, parts=True)
+    folder = read(root, SIZE)
+    assert folder.parts == ("train", "val") and finding(copies, folder, find(folder.pool)).status == "fine"
+    moved = random.Random(0).sample(images_of(root / "train"), 5)
+    for path in moved:
+        shutil.copy(path, root / "val" / path.parent.name / f"again-{path.name}")
+    folder = read(root, SIZE)
+    seen = finding(copies, folder, find(folder.pool))
+    assert seen.status == "wrong" and "Of 68 images of val, 5 (7.4 %) have an exact copy in train" in seen.evidence
+    names = {f"val/{p.parent.name}/again-{p.name} = {p.relative_to(root).as_posix()}" for p in moved}
+    assert set(seen.files) == names
+
+
+def test_near_copies_that_were_saved_again_mirrored_or_turned(clothes, tmp_path):
+    root = write(clothes, tmp_path, parts=True)
+    changes = {
+        "jpeg": lambda image: image,
+        "half": lambda image: image.resize((20, 20)),
+        "bright": lambda image: Image.fromarray((np.asarray(image) * 0.7 + 40).astype(np.uint8)),
+        "mirror": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        "turned": lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    }
+    for path in random.Random(1).sample(images_of(root / "train"), 6):
+        for name, change in changes.items():
+            target = root / "val" / path.parent.name / f"{name}-{path.stem}.jpg"
+            change(Image.open(path)).save(target, quality=85)
+    folder = read(root, SIZE)
+    found = find(folder.pool)
+    planted = torch.tensor(["-" in fact.name for fact in folder.facts])
+    assert planted.sum() == 30 and len(found.near) >= 28
+    assert planted[found.near].any(1).all()  # and no pair of different pictures
+    assert finding(copies, folder, found).status == "wrong"
+
+
+def test_every_pair_is_compared_although_no_loop_does_it(clothes):
+    """The blocks give what a naive search over all pairs and positions gives."""
+    split = coloured(clothes)[:60]
+    again = torch.cat([split.images, (split.images[:7].float() * 0.6 + 30).to(torch.uint8).rot90(1, (2, 3))])
+    pool = Split(again, torch.cat([split.targets, split.targets[:7]]), split.classes)
+    found = find(pool)
+    small = torch.nn.functional.interpolate(again.float(), size=(16, 16), mode="area")
+    naive = set()
+    for j in range(len(pool)):
+        for i in range(j):
+            for turned in (t.rot90(k, (1, 2)) for t in (small[j], small[j].flip(2)) for k in range(4)):
+                a, b = ((x - x.mean()).flatten() for x in (small[i], turned))
+                if (a / a.norm() - b / b.norm()).norm() < found.limit:
+                    naive.add((i, j))
+    assert set(map(tuple, found.near.tolist())) == naive == {(i, 60 + i) for i in range(7)}
+    assert all(found.group[i] == found.group[60 + i] for i in range(7)) and len(found.group.unique()) == 60
+
+
+def test_copies_with_another_label(clean):
+    for path in images_of(clean / "bag")[:3]:
+        shutil.copy(path, clean / "boot" / f"again-{path.name}")
+    folder = read(clean, SIZE)
+    found = find(folder.pool)
+    seen = finding(copies, folder, found)
+    assert seen.status == "wrong" and "3 of 3 exact copies carry another label" in seen.evidence
+    assert "kept on one side" in seen.evidence
+    fold = folds(folder.grouped(found.group).pool, seed=0)
+    assert all(fold[a] == fold[b] for a, b in found.exact.tolist())
+
+
+# Labels
+
+
+@pytest.mark.parametrize("rate", [0.12, 0.2])
+def test_wrong_labels_are_found_and_ranked_first(clothes, tmp_path, rate):
+    noisy = clothes.with_label_noise(rate, seed=4)
+    folder = read(write(noisy, tmp_path), SIZE)
+    found = judge(folder.pool, seed=0)
+    seen = finding(wrong_labels, folder, found)
+    assert seen.status == "wrong", seen
+    flipped = {i for i in range(len(noisy)) if noisy.extra["flipped"][i]}
+    ranked = [int(re.search(r"(\d{4})\.png", name)[1]) for name in seen.files]
+    assert len(flipped & set(ranked[:10])) >= 8
+    truth = {f"{i:04}": clothes.classes[clothes.targets[i]] for i in flipped}
+    named = [(name.split("/")[1][:4], name.split(" → ")[1]) for name in seen.files[:10]]
+    assert sum(truth.get(number) == said for number, said in named) >= 8
+
+
+def test_labels_that_say_nothing_are_not_judged(clothes, tmp_path):
+    order = torch.randperm(len(clothes), generator=torch.Generator().manual_seed(0))
+    folder = read(write(clothes.with_targets(clothes.targets[order], clothes.classes), tmp_path), SIZE)
+    seen = finding(wrong_labels, folder, judge(folder.pool, seed=0))
+    assert seen.status == "not checked" and "hardly better than guessing" in seen.evidence
+
+
+# Shortcuts
+
+
+def shortcut(split: Split, root: Path) -> tuple[FolderFinding, torch.Tensor, str]:
+    folder = read(write(split, root), SIZE)
+    certain = torch.nn.functional.one_hot(folder.pool.targets, len(split.classes)).float()
+    seen, gain, name = look(folder, certain, seed=0)
+    return FolderFinding.of("Shortcuts", seen), gain, name
+
+
+def test_a_mark_in_a_corner_of_one_class(clothes, tmp_path):
+    marked = coloured(clothes)
+    marked.images[marked.targets == 3, :, -3:, :3] = torch.tensor([255, 0, 0], dtype=torch.uint8)[:, None, None]
+    seen, gain, name = shortcut(marked, tmp_path)
+    assert seen.status == "wrong" and 'alone tells "bag" from the rest with a gain of 1.00' in seen.evidence
+    assert name == "bag" and divmod(int(gain.argmax()), 8) == (7, 0)
+    assert "(row 8, column 1 of 8)" in seen.evidence and "control: the best cell of the middle beside it" in seen.sure
+
+
+def test_a_colour_cast_of_one_class(clothes, tmp_path):
+    cast = coloured(clothes)
+    cast.images[cast.targets == 1, 2] = cast.images[cast.targets == 1, 2] // 2
+    seen, _, _ = shortcut(cast, tmp_path)
+    assert seen.status == "look" and 'colours alone tell "dress"' in seen.evidence
+
+
+def test_a_format_of_one_class(clothes, tmp_path):
+    seen, _, _ = shortcut(clothes, tmp_path)
+    assert seen.status == "fine", seen
+    for path in images_of(tmp_path / "sandal"):
+        Image.open(path).resize((40, 36)).save(path.with_suffix(".jpg"), quality=95)
+        path.unlink()
+    folder = read(tmp_path, SIZE)
+    certain = torch.nn.functional.one_hot(folder.pool.targets, 5).float()
+    seen = FolderFinding.of("", look(folder, certain, seed=0)[0])
+    assert seen.status == "look" and 'format of the file alone tell "sandal"' in seen.evidence
+
+
+def test_cells_and_the_ring():
+    images = torch.zeros(2, 3, 16, 16, dtype=torch.uint8)
+    images[1, 0, 0, 0], images[1, 0, 14, 15] = 255, 51
+    found = cells(images)
+    assert found.shape == (64, 2, 12) and not found[:, 0, :9].any()
+    assert torch.allclose(found[0, 1, [0, 3, 6]], torch.tensor([0.25, 0.1875**0.5, 1.0]))
+    assert torch.allclose(found[63, 1, [0, 6, 9]], torch.tensor([0.05, 0.2, 0.0]))
+    assert border().sum() == 28 and border()[0] and border()[63] and not border()[9]
+
+
+# The judge
+
+
+def test_the_judge_is_scikit_learns_discriminant_and_never_sees_what_it_judges():
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.arange(200) % 3
+    view = torch.randn(200, 4, generator=generator) + 1.5 * torch.nn.functional.one_hot(targets, 4)
+    split = Split(torch.zeros(200, 1, 1, 1, dtype=torch.uint8), targets, "abc")
+    fold = folds(split, seed=0)
+    assert sorted(torch.bincount(fold).tolist()) == [40] * 5
+    answers = out_of_fold(torch.stack([view, -view]), targets, fold, 3)
+    assert torch.allclose(answers[0], answers[1], atol=1e-4)
+    for number in range(5):
+        inside = fold != number
+        known = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.0, priors=[1 / 3] * 3)
+        known.fit(view[inside].numpy(), targets[inside].numpy())
+        same = known.predict(view[~inside].numpy()) == answers[0, ~inside].argmax(1).numpy()
+        assert same.mean() > 0.94
+    shuffled = targets[torch.randperm(200, generator=generator)]
+    gain = power(torch.randn(1, 200, 100, generator=generator), replace(split, targets=shuffled), fold).gain
+    assert gain.abs().max() < 0.3  # a hundred random columns learn two hundred labels by heart, but not out of fold
+
+
+def test_the_interval_of_a_rate():
+    low, high = wilson(torch.tensor([3, 0]), torch.tensor([20, 0]))
+    assert (float(low[0]), float(high[0])) == pytest.approx(interval(0.15, 20), abs=1e-4)
+    assert (float(low[1]), float(high[1])) == pytest.approx((0, 1))
+    assert float(wilson(torch.tensor(3), torch.tensor(20), 0.999)[0]) < float(low[0])
+
+
+# Networks
+
+
+class Grey(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(SIZE * SIZE, num_classes))
+
+    def forward(self, images):
+        return self.layers(images)
+
+
+def wide(**changed):
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 5))
+
+
+MODEL_FILE = """
+import torch
+from beside import WIDTH
+class Net(torch.nn.Module):
+    def __init__(self, n_classes=10):
+        super().__init__()
+        self.flat, self.last = torch.nn.Flatten(), torch.nn.Linear(WIDTH, n_classes)
+    def forward(self, images):
+        return self.last(self.flat(images))
+"""
+
+
+def test_models_are_made_from_instances_classes_functions_and_files(clothes, tmp_path):
+    train = coloured(clothes)
+    given = wide()
+    made = make(given, train)
+    assert made is not given and torch.equal(made[1].weight, given[1].weight)
+    assert make(Grey, train).layers[1].out_features == 5 and len(make(wide, train)) == 2
+    assert make(None, train)[-1].out_features == 5 and make(lambda train: wide(), train)[1].out_features == 5
+    (tmp_path / "net.py").write_text(MODEL_FILE)
+    (tmp_path / "beside.py").write_text(f"WIDTH = {3 * SIZE * SIZE}")
+    before = list(sys.path)
+    assert make(from_file(f"{tmp_path}/net.py:Net"), train).last.out_features == 5 and sys.path == before
+    for wrong, words in (
+        ("none.py:Net", 'no model file "none.py"'),
+        (f"{tmp_path}/net.py:Nett", r'no "Nett" .*mean "Net"\?'),
+        (f"{tmp_path}/net.py", r"say which network .* net.py:Net"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            from_file(wrong)
+    (tmp_path / "broken.py").write_text("import nothing_of_this_name")
+    with pytest.raises(ValueError, match="stops with ModuleNotFoundError"):
+        from_file(f"{tmp_path}/broken.py:Net")
+
+
+def test_networks_that_do_not_fit_are_told_so(clothes):
+    train = coloured(clothes)
+    with pytest.raises(ValueError, match="asks for depth, which the checklist does not know"):
+        make(lambda depth: wide(), train)
+    with pytest.raises(ValueError, match="gives a int, but it must give an nn.Module"):
+        make(lambda: 3, train)
+    with pytest.raises(ValueError, match="cannot be made .*ZeroDivisionError"):
+        make(lambda: 1 / 0, train)
+    for model, words in (
+        (nn.Sequential(nn.Flatten(), nn.Linear(7, 5)), r"cannot be run on float images N×3×28×28 in \[0, 1\]"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 4)), r"shape \(2, 4\), but 5 classes need \(2, 5\)"),
+        (nn.Conv2d(3, 5, 3), "but 5 classes need"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            fitting(model, train)
+    assert fitting(wide(), train)[0] is train
+    assert fitting(Grey(5), train)[0].images.shape == clothes.images.shape  # grey images, one channel
+    train.images[0, 0, 0, 0] += 1
+    with pytest.raises(ValueError, match="cannot be run"):
+        fitting(Grey(5), train)
+
+
+def test_a_brief_training_leaves_no_single_image_over(clothes):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(784), nn.Linear(784, 5))
+    history = network.train_briefly(model, clothes[:65], clothes[65:90], 2, seed=0)
+    assert history.last("val", "accuracy") > 0.3
+    assert network.train_briefly(model, clothes, clothes, 0, seed=0) is None
+
+
+# Wrong calls, and the command line
+
+
+def test_wrong_folders_get_one_sentence(clean, tmp_path):
+    def refused(folder, words, **settings):
+        with pytest.raises(ValueError, match=words) as caught:
+            check_folder(folder, **settings)
+        assert "\n" not in str(caught.value)
+
+    refused(tmp_path / "gone", 'there is no folder ".*gone"')
+    refused(clean, "at least 8", size=2)
+    refused(clean / "bag", "its 5. images lie in no folder")
+    refused(tmp_path, r'one class only \("clothes"\).* Did you mean ".*clothes", which holds bag, boot')
+    (tmp_path / "void" / "a").mkdir(parents=True)
+    refused(tmp_path / "void", "no image in any folder")
+    (tmp_path / "void" / "a" / "x.png").write_bytes(b"")
+    refused(tmp_path / "void", r"none of the 1 images .* can be read \(the first: a/x.png: the file is empty\)")
+    few = tmp_path / "few"
+    for name in ("a", "b"):
+        (few / name).mkdir(parents=True)
+        for path in images_of(clean / "bag")[:2]:
+            shutil.copy(path, few / name / path.name)
+    refused(few, "0 classes of at least 3 different images")
+
+
+def test_the_command_line(clothes, tmp_path, capsys):
+    few = clothes.take(120, seed=0)
+    root, page = write(few, tmp_path / "clothes"), tmp_path / "page.html"
+    call = [str(root), "--size", str(SIZE), "--epochs", "4", "--out", str(page)]
+    state = torch.get_rng_state()
+    assert main(call) == 0, capsys.readouterr().out
+    assert torch.equal(torch.get_rng_state(), state)
+    out = capsys.readouterr().out
+    assert "Nothing serious was found." in out and f"The page: {page}" in out and page.stat().st_size > 10_000
+    for path in images_of(root)[::8]:
+        path.write_bytes(b"")
+    model = tmp_path / "net.py"
+    model.write_text(MODEL_FILE.replace("from beside import WIDTH", f"WIDTH = {3 * SIZE * SIZE}"))
+    assert main([*call, "--model", f"{model}:Net", "--external", str(root)]) == 1
+    out = capsys.readouterr().out
+    assert "Wrong: Files" in out and "Net trained briefly" in out and "external images" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["gone"], 'there is no folder "gone"'),
+        (["gone", "--out", "nowhere/page.html"], 'there is no folder "nowhere" for the report'),
+        (["gone", "--model", "none.py:Net"], 'there is no model file "none.py"'),
+    ],
+)
+def test_wrong_calls_exit_with_2(arguments, words, capsys):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+    with pytest.raises(SystemExit) as stopped, warnings.catch_warnings():
+        main([])
+    assert stopped.value.code == 2

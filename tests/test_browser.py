@@ -31,7 +31,7 @@ SENSE = """() => {
     }
     if (!document.title || !document.documentElement.lang) wrong.push("no title or no language");
     for (const control of document.querySelectorAll("button, input, a[href]"))
-        if (!control.textContent.trim() && !control.getAttribute("aria-label")) wrong.push(`no name: ${control.outerHTML}`);
+        if (!control.textContent.trim() && !control.ariaLabel) wrong.push(`no name: ${control.outerHTML}`);
     return wrong;
 }"""
 # Contrast of text and background, as WCAG 2 defines it; 4.5 is its level AA.

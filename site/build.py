@@ -17,9 +17,12 @@ from markupsafe import Markup
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
+import cheat_sheet
+import glossary
 from claims_page import page as claims_page
+from claims_page import settled
 from clean import clean
-from lessons import VERDICTS, lessons
+from lessons import VERDICTS, Lesson, lessons
 from maths import mathml
 from setup_cell import ROOT, repository
 
@@ -35,6 +38,10 @@ class Renderer(IPythonRenderer):
 
     def inline_math(self, body: str) -> str:
         return mathml(body, "inline")
+
+    def table(self, text: str) -> str:
+        # A table that is wider than the page scrolls by itself, with the arrow keys too.
+        return f'<div class="wide" tabindex="0"><table>\n{text}</table></div>\n'
 
     def block_math(self, body: str) -> str:
         return f'<div class="formula" tabindex="0">{mathml(body, "block")}</div>'
@@ -122,9 +129,36 @@ def draw(notebook: nbformat.NotebookNode) -> tuple[str, list[tuple[int, str, str
     return body, exporter.headings
 
 
+def drawn(markdown: str) -> str:
+    """Markdown that stands in no notebook, as HTML."""
+    return MarkdownWithMath(renderer=Renderer([])).render(markdown)
+
+
 def inline_markdown(text: str) -> str:
     """One paragraph of Markdown as HTML without its <p>."""
-    return re.sub(r"</?p>", "", MarkdownWithMath(renderer=Renderer([])).render(text)).strip()
+    return re.sub(r"</?p>", "", drawn(text)).strip()
+
+
+def draw_claims(source: Path) -> str:
+    """CLAIMS.md of a folder's runs as HTML. Each claim's row has its id as an anchor."""
+    # On the site the lessons lie beside the page, as they do for the links of a notebook.
+    text = claims_page(source).replace("](notebooks/", "](").replace("](README", "](../README")
+    return re.sub(r"<td>(C\d{3})</td>", r'<td id="\1">\1</td>', drawn(text))
+
+
+def draw_cheat_sheet() -> str:
+    """The cheat sheet as HTML, with the verdicts that are committed."""
+    verdicts = {claim: record["verdict"] for claim, record in settled().items()}
+    return cheat_sheet.with_signs(drawn(cheat_sheet.page(verdicts)), verdicts)
+
+
+def explained(course: list[Lesson], bodies: dict[int, str]) -> list[tuple[glossary.Entry, Lesson | None, str]]:
+    """The glossary's entries, each with its lesson (None if missing) and the section to go to ("" is the top)."""
+    there = {lesson.number: lesson for lesson in course}
+    return [
+        (entry, there.get(entry.lesson), glossary.section(entry, bodies.get(entry.lesson, "")) or "")
+        for entry in glossary.entries()[1]
+    ]
 
 
 def build(source: Path, site: Path) -> None:
@@ -142,25 +176,28 @@ def build(source: Path, site: Path) -> None:
     templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     templates.filters["markdown"] = lambda text: Markup(inline_markdown(text))
     shared = {"course": course, "kinds": VERDICTS, "repository": repository()}
+
+    def write(name: str, template: str, **values) -> None:
+        text = templates.get_template(template).render(**shared, **values)
+        (site / f"{name}.html").write_text(text, encoding="utf-8")
+
+    bodies = {}
     for position, lesson in enumerate(course):
         body, headings = draw(nbformat.read(lesson.path, as_version=4))
-        page = templates.get_template("lesson.html").render(
-            **shared,
+        bodies[lesson.number] = body
+        write(
+            lesson.path.stem,
+            "lesson.html",
             lesson=lesson,
             body=body,
             contents=[heading for heading in headings if heading[0] in (2, 3)],
             before=course[position - 1] if position else None,
             after=course[position + 1] if position + 1 < len(course) else None,
         )
-        (site / f"{lesson.path.stem}.html").write_text(page, encoding="utf-8")
-    # On the site the lessons lie beside the page, as they do for the links of a notebook.
-    claims = claims_page(source).replace("](notebooks/", "](").replace("](README", "](../README")
-    body = MarkdownWithMath(renderer=Renderer([])).render(claims)
-    (site / "claims.html").write_text(templates.get_template("claims.html").render(body=body), encoding="utf-8")
-    index = templates.get_template("index.html").render(
-        **shared, total=sum((lesson.verdicts for lesson in course), start=Counter())
-    )
-    (site / "index.html").write_text(index, encoding="utf-8")
+    write("claims", "text.html", kind="claims", title="What the paper claims", body=draw_claims(source))
+    write("cheat_sheet", "text.html", kind="cheat_sheet", title="Cheat sheet", body=draw_cheat_sheet())
+    write("glossary", "glossary.html", about=glossary.entries()[0], entries=explained(course, bodies))
+    write("index", "index.html", total=sum((lesson.verdicts for lesson in course), start=Counter()))
     shutil.copy(HERE / "style.css", site)
     print(f"The site: {site / 'index.html'}")
 

@@ -43,17 +43,25 @@ def recorded(lesson: str, folder: Path = NOTEBOOKS) -> dict[str, dict]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
+def settled(folder: Path = NOTEBOOKS) -> dict[str, dict]:
+    """claim id → the record of its verdict, for each claim that was judged by the rule that the ledger holds today."""
+    records = {}
+    for path in sorted(folder.glob("*.ipynb")):
+        records |= recorded(path.stem, folder)
+    rules = {claim["id"]: claim["rule"] for claim in ledger()["claims"]}
+    return {claim: row for claim, row in records.items() if claim in rules and row.get("rule") == rules[claim]}
+
+
 def page(folder: Path = NOTEBOOKS) -> str:
     """CLAIMS.md as Markdown: a count, a table of all claims, and the statements of the paper that need repair."""
-    verdicts, where = {}, {}
+    records, where = settled(folder), {}
     for path in sorted(folder.glob("*.ipynb")):
-        verdicts |= recorded(path.stem, folder)
         where |= places(nbformat.read(path, as_version=4))
 
     rows, counts = [], Counter()
     for claim in ledger()["claims"]:
-        record = verdicts.get(claim["id"], {})
-        verdict = record["verdict"] if record.get("rule") == claim["rule"] else "open"
+        record = records.get(claim["id"], {})
+        verdict = record.get("verdict", "open")
         counts[verdict] += 1
         measured = "" if verdict == "open" else "; ".join(record["measured"]) or record["evidence"]
         number = int(claim["lesson"][:2])

@@ -26,8 +26,14 @@ class Lesson:
     verdicts: Counter
 
     @property
+    def number(self) -> int:
+        """The number that the file name starts with; 0 if there is none."""
+        found = re.match(r"\d+", self.path.stem)
+        return int(found[0]) if found else 0
+
+    @property
     def name(self) -> str:
-        """The title without its number, for a list that counts by itself."""
+        """The title without its number, for a list that shows the number by itself."""
         return re.sub(r"^\d+\s*[·.:–]\s*", "", self.title)
 
     @property

@@ -1,6 +1,7 @@
 """The repository keeps its promises: notebooks obey the rules, versions agree, the README is true."""
 
 import re
+import shutil
 import subprocess
 
 import nbformat
@@ -187,6 +188,7 @@ def test_needs_have_floors_only():
 
 def test_conda_gets_what_pip_gets():
     conda_names = {"torch": "pytorch", "matplotlib": "matplotlib-base", "seaborn": "seaborn-base"}
+    conda_names["playwright"] = "playwright-python"  # conda-forge's "playwright" is another package
     conda = requirements(read("environment.yml"))
     pip = package_needs() | requirements(read("requirements.txt"))
     for name, floor in pip.items():
@@ -262,4 +264,24 @@ def test_the_commands_of_the_readme_exist():
 def test_continuous_integration_is_make_test():
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111, "chmod +x .ci/run"
-    assert script.read_text().splitlines()[1:] == ['cd "$(dirname "$0")/.." && exec make test']
+    first, *between, last = script.read_text().splitlines()[1:]
+    assert first == 'cd "$(dirname "$0")/.." || exit' and last == "exec make test"
+    assert not re.search(r"\b(exit|exec|set|trap)\b", "\n".join(between)), "what comes before must not end the run"
+
+
+@pytest.mark.parametrize(("installs", "browser"), [("works", False), ("fails", False), ("works", True)])
+def test_continuous_integration_gets_a_browser_and_goes_on_without_one(tmp_path, installs, browser):
+    """With stand-ins for the programs that it calls: they note what was asked for."""
+    asked = tmp_path / "asked"
+    programs = {"make": "", "apt-get": "exit 1" if installs == "fails" else "", "id": "echo 0; exit"}
+    for name, body in programs.items() | ({("chromium", "")} if browser else set()):
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\n[ {name} = id ] || echo "{name} $*" >> "{asked}"\n{body}\n')
+        program.chmod(0o755)
+    for name in ("bash", "dirname"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    environment = {"PATH": str(tmp_path), "CI": "true"}
+    subprocess.run([ROOT / ".ci" / "run"], env=environment, check=True, capture_output=True)
+    lines = asked.read_text().splitlines()
+    assert lines[-1] == "make test"
+    assert any("chromium" in line for line in lines) == (installs == "works" and not browser)

@@ -23,6 +23,11 @@ at this scale" speak of small networks and small data on two CPU cores, and of n
 is settled* of the [README](README.md#how-a-claim-is-settled) says how.
 """
 
+FULL = """## At the full budget
+
+Some lessons were also run at the `full` budget on a GPU: more data, longer training, the same rules at these larger sizes.
+These results don't change the verdicts above."""
+
 
 def places(notebook: nbformat.NotebookNode) -> dict[str, str]:
     """claim id → the heading under which the lesson settles it (without what follows its "·")."""
@@ -71,6 +76,15 @@ def page(folder: Path = NOTEBOOKS) -> str:
         rows.append("| " + " | ".join(_cell(text) for text in cells) + " |")
     total = " · ".join(f"{SYMBOLS[name]} {name}: {counts[name]}" for name in SYMBOLS if name in counts)
 
+    larger = []
+    for path in sorted((folder / "verdicts" / "full").glob("*.json")):
+        for claim, record in json.loads(path.read_text(encoding="utf-8")).items():
+            machine = f"{record['device']}, torch {record['versions']['torch']}"
+            cells = (claim, "; ".join(record["measured"]), f"{SYMBOLS[record['verdict']]} {record['verdict']}", machine)
+            larger.append("| " + " | ".join(_cell(text) for text in cells) + " |")
+    if larger:
+        larger = ["", FULL, "", "| id | measured | verdict | machine |", "|---|---|---|---|", *larger]
+
     repairs = []
     for repair in ledger()["repairs"]:
         shown = ", ".join(repair["shown_by"])
@@ -82,7 +96,17 @@ def page(folder: Path = NOTEBOOKS) -> str:
     head = ("id", "section", "the paper says", "measured", "verdict", "where")
     table = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|", *rows]
     return "\n".join(
-        [INTRO, f"{len(rows)} claims. {total}.", "", *table, "", "## Statements that need repair", "", *repairs]
+        [
+            INTRO,
+            f"{len(rows)} claims. {total}.",
+            "",
+            *table,
+            *larger,
+            "",
+            "## Statements that need repair",
+            "",
+            *repairs,
+        ]
     )
 
 

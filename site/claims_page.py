@@ -25,8 +25,10 @@ is settled* of the [README](README.md#how-a-claim-is-settled) says how.
 
 FULL = """## At the full budget
 
-Some lessons were also run at the `full` budget on a GPU: more data, longer training, the same rules at these larger sizes.
-These results don't change the verdicts above."""
+Some lessons were also run at the `full` budget on a GPU: more data, longer training, the same rules at these larger
+sizes. These results don't change the verdicts above."""
+
+REPAIRS = "## Statements that need repair"
 
 
 def places(notebook: nbformat.NotebookNode) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -78,12 +78,27 @@ def linear_probe(
     features chooses among them (a smaller C on a tie); then the model is trained on all of them (Alain and Bengio,
     2016). ValueError if a class has fewer than two training images.
     """
+    exams = {"exam": (features, targets)}
+    return linear_probes(train_features, train_targets, exams, strengths=strengths, scaled=scaled, seed=seed)["exam"]
+
+
+def linear_probes(
+    train_features: torch.Tensor,
+    train_targets: torch.Tensor,
+    exams: Mapping[str, tuple[torch.Tensor, torch.Tensor]],
+    *,
+    strengths: Sequence[float] = (0.001, 0.01, 0.1, 1.0),
+    scaled: bool = True,
+    seed: int = 0,
+) -> dict[str, float]:
+    """The same probe, trained once and asked several times: name → accuracy on each of ``exams`` (name → features and
+    targets)."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import train_test_split
 
-    parts = standardise(train_features, features) if scaled else (train_features, features)
-    inputs, questions = (part.numpy() for part in parts)
-    labels, truth = train_targets.numpy(), targets.numpy()
+    inputs, labels = train_features.numpy(), train_targets.numpy()
+    if scaled:
+        inputs = standardise(train_features)[0].numpy()
     classes, counts = np.unique(labels, return_counts=True)
     if counts.min() < 2:
         raise ValueError(
@@ -100,8 +115,9 @@ def linear_probe(
         # A probe that has not quite converged after 500 steps predicts nearly the same.
         warnings.filterwarnings("ignore", "lbfgs failed to converge")
         scores = {one: probe(one).fit(part[0], part[2]).score(part[1], part[3]) for one in sorted(strengths)}
-        best = max(scores, key=scores.get)
-        return float(probe(best).fit(inputs, labels).score(questions, truth))
+        best = probe(max(scores, key=scores.get)).fit(inputs, labels)
+    asked = {name: standardise(train_features, one)[1] if scaled else one for name, (one, _) in exams.items()}
+    return {name: float(best.score(asked[name].numpy(), truth.numpy())) for name, (_, truth) in exams.items()}
 
 
 def silhouette(features: torch.Tensor, targets: torch.Tensor) -> float:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tdnn_helpers.data import load
-from tdnn_helpers.features import features, knn_accuracy, linear_probe, project, silhouette, standardise
+from tdnn_helpers.features import features, knn_accuracy, linear_probe, linear_probes, project, silhouette, standardise
 from tdnn_helpers.models import mlp, small_cnn
 
 
@@ -88,6 +88,13 @@ def test_linear_probe_leaves_the_columns_as_they_are_if_asked():
     raw = linear_probe(train, labels, exam, truth, strengths=[0.1], scaled=False)
     assert raw == pytest.approx(expected)
     assert raw != linear_probe(train, labels, exam, truth, strengths=[0.1])
+
+
+def test_one_probe_can_be_asked_several_times():
+    train, near, far = blobs(90, 1, noise=2), blobs(100, 2, noise=2), blobs(100, 3, noise=4)
+    both = linear_probes(*train, {"near": near, "far": far})
+    assert both == {"near": linear_probe(*train, *near), "far": linear_probe(*train, *far)}
+    assert both["near"] > both["far"]
 
 
 def test_linear_probe_chooses_its_strength_on_training_data():

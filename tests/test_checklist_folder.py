@@ -266,7 +266,7 @@ def test_copies_with_another_label(clean):
 # Labels
 
 
-@pytest.mark.parametrize("rate", [0.12, 0.2])
+@pytest.mark.parametrize("rate", [0.15, 0.2])
 def test_wrong_labels_are_found_and_ranked_first(clothes, tmp_path, rate):
     noisy = clothes.with_label_noise(rate, seed=4)
     folder = read(write(noisy, tmp_path), SIZE)
@@ -305,6 +305,19 @@ def test_a_mark_in_a_corner_of_one_class(clothes, tmp_path):
     assert seen.status == "wrong" and 'alone tells "bag" from the rest with a gain of 1.00' in seen.evidence
     assert name == "bag" and divmod(int(gain.argmax()), 8) == (7, 0)
     assert "(row 8, column 1 of 8)" in seen.evidence and "control: the best cell of the middle beside it" in seen.sure
+
+
+@pytest.mark.parametrize(("share", "status"), [(0.6, "wrong"), (0.36, "look"), (0.1, "fine")])
+def test_a_mark_in_some_images_of_a_class(clothes, tmp_path, share, status):
+    marked = coloured(clothes)
+    own = (marked.targets == 1).nonzero()[:, 0]
+    own = own[: round(share * len(own))]
+    marked.images[own, 1, :3, -3:] = 200
+    seen, gain, name = shortcut(marked, tmp_path)
+    assert seen.status == status
+    if status != "fine":
+        assert f'looks the same in {100 * share:.0f} % of "dress"' in seen.evidence and "column 8" in seen.evidence
+        assert name == "dress" and "No cell of the border" not in seen.evidence
 
 
 def test_a_colour_cast_of_one_class(clothes, tmp_path):

@@ -86,6 +86,6 @@ def with_empty_bins(confidence, right, bins):
         ("12.4", "flips", "dictionary"),
     ],
 )
-def test_typical_wrong_answers(id, answer, sentence):
+def test_wrong_answers_get_help(id, answer, sentence):
     feedback = check(id, answer)
     assert feedback.status == "not yet" and sentence in feedback.sentence, feedback.sentence

@@ -97,11 +97,13 @@ def supervised_contrastive(embeddings: torch.Tensor, labels: torch.Tensor, tempe
     return -_mean(mean_log_share[partners > 0])
 
 
-def distances(embeddings: torch.Tensor) -> torch.Tensor:
-    """Euclidean distances between all rows: float B×D → float32 B×B. The gradient where two rows agree is 0."""
-    embeddings = embeddings.float()
+def distances(rows: torch.Tensor, others: torch.Tensor | None = None) -> torch.Tensor:
+    """Euclidean distances between all rows, float B×D → float32 B×B, or from each row to each of the others, float
+    G×D → B×G. The gradient where two rows agree is 0. For rows of length 1 the order is that of the cosine similarity.
+    """
+    rows, others = rows.float(), (rows if others is None else others).float()
     # The quicker way, by a matrix product, takes the difference of two near-equal numbers where rows are close.
-    return torch.cdist(embeddings, embeddings, compute_mode="donot_use_mm_for_euclid_dist")
+    return torch.cdist(rows, others, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def spread(embeddings: torch.Tensor) -> torch.Tensor:

@@ -1,20 +1,15 @@
 """How good a distance is: ranked answers to queries, and how well it tells same from different.
 
 A query searches a gallery, and an answer is right if it has the query's label. Everything follows from the distances
-between queries and gallery, float Q×G; what must not be an answer (the query itself) is said with ``never``.
+between queries and gallery, float Q×G (:func:`tdnn_helpers.contrastive.distances`); what must not be an answer, such as
+the query itself, is said with ``never``.
 """
 
 from __future__ import annotations
 
 import torch
 
-
-def distances_between(queries: torch.Tensor, gallery: torch.Tensor) -> torch.Tensor:
-    """Euclidean distances of embeddings, float Q×D and G×D → float32 Q×G on the CPU. For rows of length 1 the order of
-    the answers is that of the cosine similarity."""
-    queries, gallery = queries.float().cpu(), gallery.float().cpu()
-    # The quicker way, by a matrix product, takes the difference of two near-equal numbers where rows are close.
-    return torch.cdist(queries, gallery, compute_mode="donot_use_mm_for_euclid_dist")
+from .contrastive import distances
 
 
 def rank(distance: torch.Tensor, never: torch.Tensor | None = None) -> torch.Tensor:
@@ -78,7 +73,7 @@ def retrieval_scores(
 ) -> dict[str, float]:
     """``{"AUROC", "recall@1", "recall@5", "mAP"}``, each from 0 to 1, of embeddings float Q×D and G×D with labels int Q
     and int G. What ``never`` leaves out (see :func:`rank`) counts nowhere. Raises ValueError as the parts do."""
-    distance = distances_between(queries, gallery)
+    distance = distances(queries.cpu(), gallery.cpu())
     order = rank(distance, never)
     hits = (query_labels.unsqueeze(1) == gallery_labels.unsqueeze(0)).cpu().gather(1, order)
     return {

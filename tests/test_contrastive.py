@@ -213,6 +213,12 @@ def test_unknown_mining_names_the_nearest():
         triplet_loss(points(), LABELS, mining="hard")
 
 
+def test_distances_by_hand():
+    rows, others = torch.tensor([[0.0, 0.0], [3.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 0.0], [0.0, 1.0]])
+    assert distances(rows).tolist() == [[0, 3], [3, 0]]
+    assert distances(rows[:1], others).tolist() == [[5, 0, 1]]
+
+
 def test_distances_of_equal_rows_have_no_gradient_and_no_nan():
     z = torch.zeros(40, 5, requires_grad=True)  # more than 25 rows: cdist would change its method
     distances(z).sum().backward()

@@ -4,9 +4,9 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
+from tdnn_helpers.contrastive import distances
 from tdnn_helpers.features import knn_accuracy
 from tdnn_helpers.retrieval import (
-    distances_between,
     mean_average_precision,
     rank,
     recall_at,
@@ -19,14 +19,9 @@ def cloud(n, seed):
     return torch.randn(n, 4, generator=torch.Generator().manual_seed(seed))
 
 
-def test_distances_by_hand():
-    distance = distances_between(torch.tensor([[0.0, 0.0], [3.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
-    assert distance.tolist() == [[5, 0], [4, 3]]
-
-
 def test_near_rows_far_from_the_origin_keep_their_order():
     rows = torch.tensor([[1000.0], [1000.001], [1000.003]]).expand(3, 30)
-    assert rank(distances_between(rows[:1], rows[[2, 1, 0]])).tolist() == [[2, 1, 0]]
+    assert rank(distances(rows[:1], rows[[2, 1, 0]])).tolist() == [[2, 1, 0]]
 
 
 def test_rank_by_hand_and_ties_in_order_of_the_gallery():
@@ -35,10 +30,10 @@ def test_rank_by_hand_and_ties_in_order_of_the_gallery():
 
 def test_never_is_left_out():
     rows = cloud(9, 0)
-    order = rank(distances_between(rows, rows), torch.eye(9, dtype=torch.bool))
+    order = rank(distances(rows, rows), torch.eye(9, dtype=torch.bool))
     assert order.shape == (9, 8)
     assert all(i not in order[i] for i in range(9))
-    assert rank(distances_between(rows, rows))[:, 0].tolist() == list(range(9))
+    assert rank(distances(rows, rows))[:, 0].tolist() == list(range(9))
 
 
 def test_never_is_checked():
@@ -97,7 +92,7 @@ def test_scores_by_loop_and_what_is_left_out_counts_nowhere():
         precisions.append(sum(n / rank for n, rank in enumerate(right, start=1)) / len(right))
     assert scores["recall@1"] == pytest.approx(sum(first) / 12)
     assert scores["mAP"] == pytest.approx(sum(precisions) / 12)
-    distance = distances_between(queries, queries)
+    distance = distances(queries, queries)
     pair = ~never
     assert scores["AUROC"] == pytest.approx(same_different_auroc(distance[pair], (labels[:, None] == labels)[pair]))
     assert scores["recall@1"] <= scores["recall@5"] <= 1

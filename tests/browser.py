@@ -36,9 +36,13 @@ class Watch:
         self.requests: list[str] = []
         self.complaints: list[str] = []
         page.on("request", lambda request: self.requests.append(request.url))
-        page.on("console", lambda said: said.type == "error" and self.complaints.append(f"console: {said.text}"))
-        page.on("pageerror", lambda error: self.complaints.append(f"exception: {error}"))
-        page.on("requestfailed", lambda failed: self.complaints.append(f"failed: {failed.url} {failed.failure}"))
+
+        def complain(kind: str, what) -> None:
+            self.complaints.append(f"{kind}: {what} ({page.url.rpartition('/')[2]})")
+
+        page.on("console", lambda said: said.type == "error" and complain("console", said.text))
+        page.on("pageerror", lambda error: complain("exception", error))
+        page.on("requestfailed", lambda failed: complain("failed", f"{failed.url} {failed.failure}"))
 
     def away(self) -> list[str]:
         """The requests that leave this machine."""

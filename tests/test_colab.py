@@ -11,7 +11,6 @@ from types import ModuleType
 import pytest
 
 import setup_cell
-from notebook_rules import colab_badge, same_setup
 from setup_cell import ROOT, move, repository
 from tdnn_helpers import display, widgets
 
@@ -173,15 +172,25 @@ def test_one_command_moves_the_course_to_a_fork(copy):
     assert contents(copy) == before
 
 
-def test_a_moved_notebook_obeys_the_rules(copy, monkeypatch):
-    import nbformat
+IN_THE_FORK = """
+import nbformat, setup_cell
+from notebook_rules import colab_badge, same_setup
+from readme import with_table
+text = (setup_cell.ROOT / "README.md").read_text(encoding="utf-8")
+wrong = [] if with_table(text) == text else ["README.md"]
+for path in sorted((setup_cell.ROOT / "notebooks").glob("*.ipynb")):
+    notebook = nbformat.read(path, as_version=4)
+    wrong += [*same_setup(notebook, path.name), *colab_badge(notebook, path.name)]
+print(setup_cell.repository(), wrong)
+"""
 
+
+def test_the_fork_keeps_the_rules_of_its_notebooks_and_readme(copy):
     move(FORK, copy)
-    monkeypatch.setattr(setup_cell, "ROOT", copy)
-    monkeypatch.setattr(setup_cell.repository, "__defaults__", (copy,))
-    for path in sorted((copy / "notebooks").glob("*.ipynb")):
-        notebook = nbformat.read(path, as_version=4)
-        assert [*same_setup(notebook, path.name), *colab_badge(notebook, path.name)] == []
+    folders = (copy / "site", ROOT / "tests", ROOT)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
+    ran = subprocess.run([sys.executable, "-c", IN_THE_FORK], env=environment, capture_output=True, text=True)
+    assert ran.stdout == f"{FORK} []\n", ran.stdout + ran.stderr
 
 
 def test_an_address_that_colab_cannot_open_is_refused(copy):

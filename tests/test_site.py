@@ -137,6 +137,27 @@ def test_the_front_page_lists_the_lessons(site):
     words = " ".join(first.get_text().split())
     assert words == "A first lesson What it is about. 1.5 min on 2 CPU cores holds 2 refuted 1"
     assert second.a["href"] == "02_second.html" and "not measured yet" in second.get_text()
+    assert (first["data-number"], second["data-number"]) == ("1", "2")
+
+
+def test_every_page_leads_to_the_reference_pages(site):
+    for path in site.glob("*.html"):
+        links = parsed(path).select("header nav a")
+        assert [link["href"] for link in links] == ["claims.html", "glossary.html", "cheat_sheet.html"]
+        here = [link["href"] for link in links if link.has_attr("aria-current")]
+        assert here == ([path.name] if path.stem in ("claims", "glossary", "cheat_sheet") else [])
+
+
+def test_a_term_of_a_lesson_that_is_missing_has_no_link(site):
+    meanings = parsed(site / "glossary.html").select("dd")
+    said = {meaning.get_text().rpartition("Lesson ")[2].strip(): meaning.a for meaning in meanings}
+    assert said["1"]["href"].startswith("01_first.html") and said["11"] is None
+
+
+def test_a_wide_table_scrolls_by_itself():
+    body, _ = draw(new_notebook(cells=[new_markdown_cell("| a |\n|---|\n| 1 |")]))
+    table = BeautifulSoup(body, "html.parser").table
+    assert table.parent["class"] == ["wide"] and table.parent["tabindex"] == "0" and table.td.get_text() == "1"
 
 
 def test_an_empty_folder_is_refused(tmp_path):

@@ -146,9 +146,8 @@ def draw_claims(source: Path) -> str:
     return re.sub(r"<td>(C\d{3})</td>", r'<td id="\1">\1</td>', drawn(text))
 
 
-def draw_cheat_sheet() -> str:
-    """The cheat sheet as HTML, with the verdicts that are committed."""
-    verdicts = {claim: record["verdict"] for claim, record in settled().items()}
+def draw_cheat_sheet(verdicts: dict[str, str]) -> str:
+    """The cheat sheet as HTML: the advice that these verdicts (claim id → verdict) support."""
     return cheat_sheet.with_signs(drawn(cheat_sheet.page(verdicts)), verdicts)
 
 
@@ -195,7 +194,8 @@ def build(source: Path, site: Path) -> None:
             after=course[position + 1] if position + 1 < len(course) else None,
         )
     write("claims", "text.html", kind="claims", title="What the paper claims", body=draw_claims(source))
-    write("cheat_sheet", "text.html", kind="cheat_sheet", title="Cheat sheet", body=draw_cheat_sheet())
+    committed = {claim: record["verdict"] for claim, record in settled().items()}
+    write("cheat_sheet", "text.html", kind="cheat_sheet", title="Cheat sheet", body=draw_cheat_sheet(committed))
     write("glossary", "glossary.html", about=glossary.entries()[0], entries=explained(course, bodies))
     write("index", "index.html", total=sum((lesson.verdicts for lesson in course), start=Counter()))
     shutil.copy(HERE / "style.css", site)

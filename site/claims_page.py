@@ -78,11 +78,13 @@ def page(folder: Path = NOTEBOOKS) -> str:
         rows.append("| " + " | ".join(_cell(text) for text in cells) + " |")
     total = " · ".join(f"{SYMBOLS[name]} {name}: {counts[name]}" for name in SYMBOLS if name in counts)
 
-    larger = []
+    larger, rules = [], {claim["id"]: claim["rule"] for claim in ledger()["claims"]}
     for path in sorted((folder / "verdicts" / "full").glob("*.json")):
         for claim, record in json.loads(path.read_text(encoding="utf-8")).items():
             machine = f"{record['device']}, torch {record['versions']['torch']}"
-            cells = (claim, "; ".join(record["measured"]), f"{SYMBOLS[record['verdict']]} {record['verdict']}", machine)
+            verdict = f"{SYMBOLS[record['verdict']]} {record['verdict']}"
+            verdict += ", by an earlier version of the rule" * (record["rule"] != rules[claim])
+            cells = (claim, "; ".join(record["measured"]), verdict, machine)
             larger.append("| " + " | ".join(_cell(text) for text in cells) + " |")
     if larger:
         larger = ["", FULL, "", "| id | measured | verdict | machine |", "|---|---|---|---|", *larger]

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..session import nearest
-from .judge import NotYet, array, expect, number, pair
+from .judge import NotYet, all_answered, array, expect, number, pair
 
 
 def check_initial_losses(answer: Any) -> str:
@@ -248,10 +247,4 @@ POINTS = {
 
 
 def check_audit(answer: Any) -> str:
-    expect(isinstance(answer, dict), f"Give a dictionary with the keys {', '.join(POINTS)}.")
-    for point in answer:
-        expect(point in POINTS, f'"{point}" is no point of the checklist.{nearest(point, POINTS)}')
-    empty = [point for point in POINTS if answer.get(point) in (None, ...) or not str(answer[point]).strip()]
-    lines = "\n".join(f"• {point}: {POINTS[point]}" for point in empty or POINTS)
-    expect(not empty, f"Still empty, {len(empty)} of {len(POINTS)}. To find out:\n{lines}")
-    return f"All seven points have an answer. Only you can judge them; one stands when you have done this:\n{lines}"
+    return all_answered(answer, POINTS)

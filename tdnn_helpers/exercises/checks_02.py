@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..session import nearest
-from .judge import NotYet, array, expect, number, pair
+from .judge import NotYet, all_answered, array, expect, number, pair
 
 
 def check_noisy_ceiling(answer: Any) -> str:
@@ -237,10 +236,4 @@ POINTS = {
 
 
 def check_diagnosis(answer: Any) -> str:
-    expect(isinstance(answer, dict), f"Give a dictionary with the keys {', '.join(POINTS)}.")
-    for point in answer:
-        expect(point in POINTS, f'"{point}" is no point of this list.{nearest(point, POINTS)}')
-    empty = [point for point in POINTS if answer.get(point) in (None, ...) or not str(answer[point]).strip()]
-    lines = "\n".join(f"• {point}: {POINTS[point]}" for point in empty or POINTS)
-    expect(not empty, f"Still empty, {len(empty)} of {len(POINTS)}. To find out:\n{lines}")
-    return f"All six points have an answer. Only you can judge them; one stands when it says this:\n{lines}"
+    return all_answered(answer, POINTS)

@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from ..session import nearest
-from .judge import NotYet, expect, number
+from .judge import NotYet, all_answered, expect, number
 
 LOSSES = {  # case: (right, ((wrong, why), …))
     "rotation: four answers, all equally likely": (
@@ -194,10 +193,4 @@ POINTS = {
 
 
 def check_plan(answer: Any) -> str:
-    expect(isinstance(answer, dict), f"Give a dictionary with the keys {', '.join(POINTS)}.")
-    for point in answer:
-        expect(point in POINTS, f'"{point}" is no point of the plan.{nearest(point, POINTS)}')
-    empty = [point for point in POINTS if answer.get(point) in (None, ...) or not str(answer[point]).strip()]
-    lines = "\n".join(f"• {point}: {POINTS[point]}" for point in empty or POINTS)
-    expect(not empty, f"Still empty, {len(empty)} of {len(POINTS)}. To find out:\n{lines}")
-    return f"All six points have an answer. Only you can judge them; one stands when you have done this:\n{lines}"
+    return all_answered(answer, POINTS)

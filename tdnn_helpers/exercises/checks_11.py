@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..session import nearest
-from .judge import NotYet, array, expect
+from .judge import NotYet, all_answered, array, expect
 
 
 def check_slopes(answer: Any) -> str:
@@ -185,10 +185,4 @@ PARTS = {
 
 
 def check_comparison(answer: Any) -> str:
-    expect(isinstance(answer, dict), f"Give a dictionary with the keys {', '.join(PARTS)}.")
-    for part in answer:
-        expect(part in PARTS, f'"{part}" is no part of the plan.{nearest(str(part), PARTS)}')
-    empty = [part for part in PARTS if answer.get(part) in (None, ...) or not str(answer[part]).strip()]
-    lines = "\n".join(f"• {part}: {PARTS[part]}" for part in empty or PARTS)
-    expect(not empty, f"Still empty, {len(empty)} of {len(PARTS)}. To fill in:\n{lines}")
-    return f"The plan is complete. Only you can judge the answers; a good one holds against this:\n{lines}"
+    return all_answered(answer, PARTS)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
+
+from ..session import nearest
 
 
 class NotAnswered(Exception):
@@ -58,3 +61,16 @@ def pair(value: Any, of: str) -> tuple[Any, Any]:
     """The two parts of a tuple or list; NotYet otherwise. ``of`` says what they are."""
     expect(isinstance(value, (tuple, list)) and len(value) == 2, f"Return two {of}: `return train, test`.")
     return value[0], value[1]
+
+
+def all_answered(answer: Any, points: Mapping[str, str]) -> str:
+    """The plan of an open exercise: an answer to every one of ``points``, point → how to find out. Only a reader can
+    judge the answers: a complete plan gets the sentence that says when one stands. NotYet names what is missing.
+    """
+    expect(isinstance(answer, dict), f"Give a dictionary with the keys {', '.join(points)}.")
+    for point in answer:
+        expect(point in points, f'"{point}" is none of the points.{nearest(str(point), points)}')
+    empty = [point for point in points if answer.get(point) in (None, ...) or not str(answer[point]).strip()]
+    lines = "\n".join(f"• {point}: {points[point]}" for point in empty or points)
+    expect(not empty, f"Still empty, {len(empty)} of {len(points)}. To find out:\n{lines}")
+    return f"All points have an answer. Only you can judge them; one stands when you have done this:\n{lines}"

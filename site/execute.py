@@ -21,11 +21,15 @@ from sources import digest
 
 
 class Progress:
-    """Says which cell runs: one line rewritten in a terminal, a line at most every 15 seconds in a log."""
+    """Says which cell runs: one line rewritten in a terminal, a line at most every 15 seconds in a log.
+
+    `cells_took` is {cell id: seconds} of the code cells that took a second or more.
+    """
 
     def __init__(self, name: str, cells: int) -> None:
         self.name, self.cells = name, cells
-        self.start = self.said = time.monotonic()
+        self.start = self.said = self.cell_start = time.monotonic()
+        self.cells_took: dict[str, float] = {}
         self.live = sys.stdout.isatty()
 
     @property
@@ -35,9 +39,16 @@ class Progress:
 
     def cell(self, cell: nbformat.NotebookNode, cell_index: int) -> None:
         """nbclient's hook: this cell starts now."""
-        if self.live or time.monotonic() - self.said > 15:
-            self.said = time.monotonic()
+        self.cell_start = time.monotonic()
+        if self.live or self.cell_start - self.said > 15:
+            self.said = self.cell_start
             self.say(f"cell {cell_index + 1}/{self.cells} {self.seconds:.0f} s", end="\r" if self.live else "\n")
+
+    def cell_done(self, cell: nbformat.NotebookNode, cell_index: int, execute_reply: dict) -> None:
+        """nbclient's hook: this code cell has run, as it should or into an error."""
+        took = round(time.monotonic() - self.cell_start, 1)
+        if took >= 1:
+            self.cells_took[cell.id] = took
 
     def say(self, text: str, end: str = "\n") -> None:
         """Prints a line about this lesson over the one before."""
@@ -56,8 +67,11 @@ def machine() -> dict:
     return {"device": name, "cpus": cpus, "budget": budget()}
 
 
-def run(path: Path) -> tuple[nbformat.NotebookNode, float, str]:
-    """Executes one notebook in its own folder. Returns the clean notebook, its seconds, and the error ("" if none)."""
+def run(path: Path) -> tuple[nbformat.NotebookNode, dict, str]:
+    """Executes one notebook in its own folder.
+
+    Returns the clean notebook, {"seconds": of the whole, "cells": {cell id: seconds}}, and the error ("" if none).
+    """
     notebook = nbformat.read(path, as_version=4)
     progress = Progress(path.stem, len(notebook.cells))
     client = NotebookClient(
@@ -69,6 +83,7 @@ def run(path: Path) -> tuple[nbformat.NotebookNode, float, str]:
         extra_arguments=["--log-level=ERROR"],  # not the kernel's remark on how it talks to us
         resources={"metadata": {"path": str(path.parent)}},
         on_cell_start=progress.cell,
+        on_cell_executed=progress.cell_done,
     )
     error = ""
     # A RuntimeError is a kernel that died or did not start.
@@ -77,7 +92,7 @@ def run(path: Path) -> tuple[nbformat.NotebookNode, float, str]:
     except (CellExecutionError, RuntimeError) as failure:
         error = str(failure)
     progress.say(f"{'FAILED after' if error else 'done in'} {progress.seconds:.0f} s")
-    return clean(notebook), progress.seconds, error
+    return clean(notebook), {"seconds": round(progress.seconds), "cells": progress.cells_took}, error
 
 
 def main(folder: Path, names: list[str]) -> int:
@@ -95,12 +110,12 @@ def main(folder: Path, names: list[str]) -> int:
     (folder / "verdicts").mkdir(parents=True, exist_ok=True)
     failures = {}
     for path in paths:
-        notebook, seconds, error = run(path)
+        notebook, times, error = run(path)
         if error:
             failures[path.stem] = error
             if folder == NOTEBOOKS:
                 continue
-        tell_time(notebook, {"seconds": round(seconds), **where, "source": digest(notebook)})
+        tell_time(notebook, {**times, **where, "source": digest(notebook)})
         nbformat.write(notebook, folder / path.name)
         record = runs / "verdicts" / f"{path.stem}.json"
         if record.exists():

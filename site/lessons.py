@@ -17,7 +17,11 @@ VERDICTS = ("holds", "refuted", "not shown", "settled by reading")  # a verdict'
 
 @dataclass(frozen=True)
 class Lesson:
-    """One notebook. `measured` is {"seconds", "device", "cpus", "budget", "source"} of its last run, or empty."""
+    """One notebook.
+
+    `measured` is {"seconds", "cells", "device", "cpus", "budget", "source"} of its last run, or empty; "cells" is
+    {cell id: seconds} of the code cells that took a second or more.
+    """
 
     path: Path
     title: str

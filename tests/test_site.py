@@ -246,7 +246,8 @@ def test_a_failing_lesson_does_not_stop_the_others(tmp_path, monkeypatch, capsys
     nbformat.write(new_notebook(cells=[new_code_cell("raise ValueError('on purpose')")]), source / "01_bad.ipynb")
     write = "import os, pathlib\nprint(os.environ['TDNN_STATIC'], pathlib.Path().resolve().name)"
     write += "\n# It took <!-- time -->not measured yet<!-- /time -->."
-    nbformat.write(new_notebook(cells=[new_code_cell(write)]), source / "02_good.ipynb")
+    good = new_notebook(cells=[new_code_cell(write), new_code_cell("import time\ntime.sleep(1)", id="slow")])
+    nbformat.write(good, source / "02_good.ipynb")
     before = [path.read_bytes() for path in sorted(source.iterdir())]
     (tmp_path / "runs" / "verdicts").mkdir(parents=True)
     (tmp_path / "runs" / "verdicts" / "02_good.json").write_text("{}")
@@ -261,7 +262,8 @@ def test_a_failing_lesson_does_not_stop_the_others(tmp_path, monkeypatch, capsys
     good = nbformat.read(out / "02_good.ipynb", as_version=4)
     assert good.cells[0].outputs[0].text == "1 notebooks\n"
     assert good.cells[0].source.endswith(f"<!-- time -->{cost(good.metadata.tdnn)}<!-- /time -->.")
-    assert set(good.metadata.tdnn) == {"seconds", "device", "cpus", "budget", "source"}
+    assert set(good.metadata.tdnn) == {"seconds", "cells", "device", "cpus", "budget", "source"}
+    assert list(good.metadata.tdnn.cells) == ["slow"] and 1 <= good.metadata.tdnn.cells.slow < 5
     assert nbformat.read(out / "01_bad.ipynb", as_version=4).cells[0].outputs[0].output_type == "error"
     assert (out / "verdicts" / "02_good.json").exists()
     assert [path.read_bytes() for path in sorted(source.iterdir())] == before

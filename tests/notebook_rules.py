@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 from nbconvert.filters.markdown_mistune import MarkdownWithMath
 
-from build import Renderer
+from drawing import Renderer
 from lessons import cost
 from setup_cell import ROOT, badge, setup_cell
 from sources import digest

@@ -6,8 +6,9 @@ import nbformat
 import pytest
 
 import cheat_sheet
-from build import draw, draw_claims
+from build import draw_claims
 from claims_page import settled
+from drawing import draw
 from glossary import Entry, entries, section
 from lessons import NOTEBOOKS, lessons
 from tdnn_helpers.claims import ledger

@@ -22,10 +22,11 @@ from setup_cell import repository
 
 
 def draw_claims(source: Path) -> str:
-    """CLAIMS.md of a folder's runs as HTML. Each claim's row has its id as an anchor."""
+    """CLAIMS.md of a folder's runs as HTML. Each claim's row in the first table has its id as an anchor."""
     # On the site the lessons lie beside the page, as they do for the links of a notebook.
     text = claims_page(source).replace("](notebooks/", "](").replace("](README", "](../README")
-    return re.sub(r"<td>(C\d{3})</td>", r'<td id="\1">\1</td>', drawn(text))
+    before, end, after = drawn(text).partition("</table>")
+    return re.sub(r"<td>(C\d{3})</td>", r'<td id="\1">\1</td>', before) + end + after
 
 
 def draw_cheat_sheet(verdicts: dict[str, str]) -> str:

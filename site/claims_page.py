@@ -75,19 +75,19 @@ def page(folder: Path = NOTEBOOKS) -> str:
         place = ", ".join(part for part in (f"lesson {number}", where.get(claim["id"], "").lower()) if part)
         link = f"[{place}](notebooks/{claim['lesson']}.ipynb)"
         cells = (claim["id"], claim["section"], claim["claim"], measured, f"{SYMBOLS[verdict]} {verdict}", link)
-        rows.append("| " + " | ".join(_cell(text) for text in cells) + " |")
+        rows.append(_row(*cells))
     total = " · ".join(f"{SYMBOLS[name]} {name}: {counts[name]}" for name in SYMBOLS if name in counts)
 
-    larger, rules = [], {claim["id"]: claim["rule"] for claim in ledger()["claims"]}
+    larger, known = [], {claim["id"]: claim for claim in ledger()["claims"]}
     for path in sorted((folder / "verdicts" / "full").glob("*.json")):
-        for claim, record in json.loads(path.read_text(encoding="utf-8")).items():
-            machine = f"{record['device']}, torch {record['versions']['torch']}"
+        for name, record in json.loads(path.read_text(encoding="utf-8")).items():
+            claim, measured = known[name], "; ".join(record["measured"])
             verdict = f"{SYMBOLS[record['verdict']]} {record['verdict']}"
-            verdict += ", by an earlier version of the rule" * (record["rule"] != rules[claim])
-            cells = (claim, "; ".join(record["measured"]), verdict, machine)
-            larger.append("| " + " | ".join(_cell(text) for text in cells) + " |")
+            verdict += ", by an earlier version of the rule" * (record["rule"] != claim["rule"])
+            machine = f"{record['device']}, torch {record['versions']['torch']}"
+            larger.append(_row(name, claim["section"], claim["claim"], measured, verdict, machine))
     if larger:
-        larger = ["", FULL, "", "| id | measured | verdict | machine |", "|---|---|---|---|", *larger]
+        larger = ["", FULL, "", *_head("machine"), *larger]
 
     repairs = []
     for repair in ledger()["repairs"]:
@@ -97,8 +97,7 @@ def page(folder: Path = NOTEBOOKS) -> str:
             f"**Better:** {repair['repair']}\n\n"
             f"**Shown by:** {shown}, in [lesson {int(repair['lesson'][:2])}](notebooks/{repair['lesson']}.ipynb).\n"
         )
-    head = ("id", "section", "the paper says", "measured", "verdict", "where")
-    table = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|", *rows]
+    table = [*_head("where"), *rows]
     return "\n".join(
         [
             INTRO,
@@ -112,6 +111,15 @@ def page(folder: Path = NOTEBOOKS) -> str:
             *repairs,
         ]
     )
+
+
+def _head(last: str) -> list[str]:
+    names = ("id", "section", "the paper says", "measured", "verdict", last)
+    return ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(_cell(text) for text in cells) + " |"
 
 
 def _cell(text: str) -> str:

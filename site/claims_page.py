@@ -28,8 +28,6 @@ FULL = """## At the full budget
 Some lessons were also run at the `full` budget on a GPU: more data, longer training, the same rules at these larger
 sizes. These results don't change the verdicts above."""
 
-REPAIRS = "## Statements that need repair"
-
 
 def places(notebook: nbformat.NotebookNode) -> dict[str, str]:
     """claim id → the heading under which the lesson settles it (without what follows its "·")."""
@@ -83,8 +81,8 @@ def page(folder: Path = NOTEBOOKS) -> str:
         for name, record in json.loads(path.read_text(encoding="utf-8")).items():
             claim, measured = known[name], "; ".join(record["measured"])
             verdict = f"{SYMBOLS[record['verdict']]} {record['verdict']}"
-            verdict += ", by an earlier version of the rule" * (record["rule"] != claim["rule"])
             machine = f"{record['device']}, torch {record['versions']['torch']}"
+            machine += "; judged by an earlier version of the rule" * (record["rule"] != claim["rule"])
             larger.append(_row(name, claim["section"], claim["claim"], measured, verdict, machine))
     if larger:
         larger = ["", FULL, "", *_head("machine"), *larger]

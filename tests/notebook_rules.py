@@ -14,7 +14,7 @@ from sources import digest
 
 LONGEST_CELL = 50  # lines, so that a cell fits a laptop's screen
 # Their committed runs are older than the record of sources; `make claims` with these lessons empties the list.
-MEASURED_EARLIER = {"02_overfitting", "03_attacks", "04_small_data", "11_activations"}
+MEASURED_EARLIER = {"02_overfitting", "03_attacks", "04_small_data"}
 LARGEST_NOTEBOOK = 600_000  # bytes; GitHub stops drawing large notebooks
 
 

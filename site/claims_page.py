@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 
-from lessons import NOTEBOOKS
+from lessons import NOTEBOOKS, recorded
 from setup_cell import ROOT
 from tdnn_helpers.claims import SYMBOLS, ledger
 
@@ -40,12 +40,6 @@ def places(notebook: nbformat.NotebookNode) -> dict[str, str]:
             for claim in re.findall(r"\b(?:judge|judge_equal|exact|reading)\(\s*\"(C\d{3})\"", cell.source):
                 found.setdefault(claim, heading)
     return found
-
-
-def recorded(lesson: str, folder: Path = NOTEBOOKS) -> dict[str, dict]:
-    """The verdicts that the committed run of a lesson recorded, by claim id; empty if there are none."""
-    path = folder / "verdicts" / f"{lesson}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def settled(folder: Path = NOTEBOOKS) -> dict[str, dict]:

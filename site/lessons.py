@@ -56,6 +56,12 @@ def cost(measured: dict) -> str:
     return f"{time} on " + (f"{cpus} CPU core{'s' if cpus > 1 else ''}" if machine == "cpu" else machine)
 
 
+def recorded(lesson: str, folder: Path = NOTEBOOKS) -> dict[str, dict]:
+    """The verdicts that the run of a lesson recorded beside its notebook, by claim id; empty if there are none."""
+    path = folder / "verdicts" / f"{lesson}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
 def read_lesson(path: Path) -> Lesson:
     """Reads a notebook, and the verdicts/<name>.json in the folder beside it if there is one."""
     notebook = nbformat.read(path, as_version=4)
@@ -63,8 +69,7 @@ def read_lesson(path: Path) -> Lesson:
     title = re.search(r"^# +(.+)$", text, re.MULTILINE)
     # The description is the first paragraph of plain prose: no heading, badge, picture, table, list or HTML.
     prose = [part for part in re.split(r"\n\s*\n", text) if re.match(r"[\w\"“_$`(]|\*\S", part)]
-    record = path.parent / "verdicts" / f"{path.stem}.json"
-    verdicts = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    verdicts = recorded(path.stem, path.parent)
     return Lesson(
         path=path,
         title=title[1].strip() if title else path.stem,

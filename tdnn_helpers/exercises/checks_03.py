@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..session import nearest
-from .judge import NotYet, array, expect, number
+from .judge import NotYet, all_answered, array, expect, number
 
 
 def check_linear_shifts(answer: Any) -> str:
@@ -154,10 +153,4 @@ KINDS = {
 
 
 def check_threat_model(answer: Any) -> str:
-    expect(isinstance(answer, dict), f"Give a dictionary with the keys {', '.join(KINDS)}.")
-    for kind in answer:
-        expect(kind in KINDS, f'"{kind}" is none of the three.{nearest(kind, KINDS)}')
-    empty = [kind for kind in KINDS if answer.get(kind) in (None, ...) or not str(answer[kind]).strip()]
-    lines = "\n".join(f"• {kind}: {KINDS[kind]}" for kind in empty or KINDS)
-    expect(not empty, f"Still empty, {len(empty)} of {len(KINDS)}:\n{lines}")
-    return f"All three have an answer. Only you can judge them; one stands when it does this:\n{lines}"
+    return all_answered(answer, KINDS)

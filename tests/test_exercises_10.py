@@ -99,7 +99,7 @@ def cosine(x, y):
         ("10.1", RIGHT | {BARLOW: 0}, "no C_ii is 1"),
         ("10.1", RIGHT | {BARLOW: 40.32}, "copies of one"),
         ("10.1", RIGHT | {BARLOW: 7}, "Put numbers into"),
-        ("10.1", {ROTATION: math.log(4)}, "no number yet"),
+        ("10.1", {ROTATION: math.log(4)}, "Still empty: "),
         ("10.1", [1, 2, 3, 4], "dictionary"),
         ("10.2", lambda t, o, m: (1 - m) * t + m * o.detach(), "exchanged"),
         ("10.2", lambda t, o, m: m * t + (1 - m) * o, "would flow into the target"),

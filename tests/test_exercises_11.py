@@ -106,7 +106,7 @@ RIGHT = slopes()
         ("11.3", lambda batches: torch.zeros(7, dtype=torch.bool), "every image of every batch"),
         *[("11.4", answering(case), why) for case, (_, why) in CASES.items()],
         ("11.4", come_back() | {"third layer, plain SGD": "yes"}, "answer True or False"),
-        ("11.4", {"first layer, plain SGD": False}, "answer True or False"),
+        ("11.4", {"first layer, plain SGD": False}, "Still empty: first layer, weight decay"),
         ("11.4", {"first layer, plain SDG": False}, 'Did you mean "first layer, plain SGD"'),
         ("11.4", [False, False, True, True, True], "dictionary"),
         ("11.5", comparison() | {"seeds": "", "time": None}, "Still empty, 2 of 6"),

@@ -8,14 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from .judge import NotYet, all_answered, array, expect, number, pair
+from .judge import NotYet, all_answered, array, expect, number, numbers, pair
 
 
 def check_initial_losses(answer: Any) -> str:
-    try:
-        fresh, prior = (float(one) for one in (answer.values() if isinstance(answer, dict) else answer))
-    except (TypeError, ValueError):
-        raise NotYet("Give two numbers: (loss for 100 classes, loss for the 95:5 problem).") from None
+    fresh, prior = numbers(answer, "loss for 100 classes", "loss for the 95:5 problem")
     uniform, entropy = math.log(100), -0.95 * math.log(0.95) - 0.05 * math.log(0.05)
     sign = "the sign is wrong: the logarithm of a probability is negative, and the loss is minus it."
     bits = "that is in bits; PyTorch's cross-entropy uses the natural logarithm (nats)."

@@ -9,14 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from .judge import NotYet, all_answered, array, expect, number, pair
+from .judge import NotYet, all_answered, array, expect, number, numbers, pair
 
 
 def check_noisy_ceiling(answer: Any) -> str:
-    try:
-        accuracy, loss = (float(one) for one in (answer.values() if isinstance(answer, dict) else answer))
-    except (TypeError, ValueError):
-        raise NotYet("Give two numbers: (accuracy, cross-entropy in nats).") from None
+    accuracy, loss = numbers(answer, "accuracy", "cross-entropy in nats")
     entropy = -(0.6 * math.log(0.6) + 0.4 * math.log(0.4 / 9))
     mistakes = (
         (1.0, "A perfect answer is the true class, but it is compared with the labels as given."),

@@ -8,14 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from .judge import NotYet, all_answered, array, expect, number
+from .judge import NotYet, all_answered, array, expect, number, numbers
 
 
 def check_linear_shifts(answer: Any) -> str:
-    try:
-        attack, random = (float(one) for one in (answer.values() if isinstance(answer, dict) else answer))
-    except (TypeError, ValueError):
-        raise NotYet("Give two numbers: (change under FGSM, standard deviation under random signs).") from None
+    attack, random = numbers(answer, "change under FGSM", "standard deviation under random signs")
     step = 0.02 * 8 / 255
     right_attack, right_random = 784 * step, math.sqrt(784) * step
     _recognise(

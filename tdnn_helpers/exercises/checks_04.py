@@ -8,14 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from .judge import NotYet, all_answered, array, expect, number
+from .judge import NotYet, all_answered, array, expect, number, numbers
 
 
 def check_screening_scores(answer: Any) -> str:
-    try:
-        accuracy, balanced, weight = (float(one) for one in (answer.values() if isinstance(answer, dict) else answer))
-    except (TypeError, ValueError):
-        raise NotYet("Give three numbers: (accuracy, balanced accuracy, class weight of the ill).") from None
+    accuracy, balanced, weight = numbers(answer, "accuracy", "balanced accuracy", "class weight of the ill")
     for name, value in (("The accuracy", accuracy), ("The balanced accuracy", balanced)):
         expect(0 <= value <= 1, f"{name} is a fraction from 0 to 1, not {value:g}.")
     expect(

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from ..session import nearest
-from .judge import NotYet, array, expect, number, pair
+from .judge import NotYet, array, expect, filled, numbers, pair
 
 UNIFORM = {
     "kernel 6, stride 4": False,
@@ -21,9 +21,7 @@ COUNTS = ("standard weights", "standard MACs", "separable weights", "separable M
 
 
 def check_counts(answer: Any) -> str:
-    values = list(answer.values()) if isinstance(answer, dict) else answer
-    given = array(values).flatten() if isinstance(values, (tuple, list, np.ndarray, torch.Tensor)) else np.zeros(0)
-    expect(given.shape == (4,) and np.isfinite(given).all(), f"Give four numbers: {', '.join(COUNTS)}.")
+    given = numbers(answer, *COUNTS)
     standard, separable, places = 9 * 32 * 64, 9 * 32 + 32 * 64, 14 * 14
     right = (standard, standard * places, separable, separable * places)
     mistakes = (
@@ -48,11 +46,7 @@ def check_counts(answer: Any) -> str:
 
 
 def check_uniform(answer: Any) -> str:
-    expect(isinstance(answer, dict), f"Give a dictionary with the {len(UNIFORM)} cases.")
-    for case in answer:
-        expect(case in UNIFORM, f'"{case}" is none of the cases.{nearest(str(case), UNIFORM)}')
-    open_ = [case for case in UNIFORM if answer.get(case) is None or answer.get(case) is ...]
-    expect(not open_, f"Still open: {'; '.join(open_)}.")
+    filled(answer, UNIFORM)
     by_parity = all(answer[case] == (int(case[7]) % 2 == 0) for case in UNIFORM)
     expect(not by_parity, "You went by even and odd kernel sizes; the stride decides as well.")
     wrong = [case for case, uniform in UNIFORM.items() if answer[case] != uniform]
@@ -152,12 +146,7 @@ def check_causal(answer: Any) -> str:
 
 
 def check_measured(answer: Any) -> str:
-    keys = ("networks", "seconds", "validation", "chosen")
-    expect(isinstance(answer, dict), f"Give a dictionary with the keys {', '.join(keys)}.")
-    for key in answer:
-        expect(key in keys, f'"{key}" is no key here.{nearest(str(key), keys)}')
-    empty = [key for key in keys if answer.get(key) is None or answer[key] is ... or not np.size(answer[key])]
-    expect(not empty, f"Still empty: {', '.join(empty)}.")
+    filled(answer, ("networks", "seconds", "validation", "chosen"))
     names = list(answer["networks"])
     seconds, accuracy = array(answer["seconds"]).flatten(), array(answer["validation"]).flatten()
     expect(
@@ -169,7 +158,7 @@ def check_measured(answer: Any) -> str:
     chosen = answer["chosen"]
     expect(chosen in names, f'"{chosen}" is none of your networks.{nearest(str(chosen), names)}')
     mine = names.index(chosen)
-    for name, time, score in zip(names, map(number, seconds), map(number, accuracy), strict=True):
+    for name, time, score in zip(names, seconds, accuracy, strict=True):
         no_worse = time <= seconds[mine] and score >= accuracy[mine]
         better = no_worse and (time < seconds[mine] or score > accuracy[mine])
         expect(

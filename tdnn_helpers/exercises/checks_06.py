@@ -9,8 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..session import nearest
-from .judge import NotYet, array, expect, number
+from .judge import NotYet, array, expect, filled, number, numbers
 
 KEEPS = {
     "mirror left-right: boot or bag?": True,
@@ -25,9 +24,7 @@ SCHEDULES = ("step", "exponential", "cosine", "cosine with restarts")
 
 
 def check_rates(answer: Any) -> str:
-    values = list(answer.values()) if isinstance(answer, dict) else answer
-    given = array(values).flatten() if isinstance(values, (tuple, list, np.ndarray, torch.Tensor)) else np.zeros(0)
-    expect(given.shape == (4,) and np.isfinite(given).all(), f"Give four learning rates: {', '.join(SCHEDULES)}.")
+    given = numbers(answer, *SCHEDULES)
 
     def half_cosine(share: float) -> float:
         return 0.1 * (1 + math.cos(math.pi * share)) / 2
@@ -204,11 +201,7 @@ def check_group_norm(answer: Any) -> str:
 
 
 def check_labels(answer: Any) -> str:
-    expect(isinstance(answer, dict), f"Give a dictionary with the {len(KEEPS)} augmentations.")
-    for change in answer:
-        expect(change in KEEPS, f'"{change}" is none of the augmentations.{nearest(str(change), KEEPS)}')
-    open_ = [change for change in KEEPS if answer.get(change) is None or answer.get(change) is ...]
-    expect(not open_, f"Still open: {'; '.join(open_)}.")
+    filled(answer, KEEPS)
     wrong = [change for change, keeps in KEEPS.items() if answer[change] != keeps]
     expect(
         not wrong,
@@ -218,12 +211,7 @@ def check_labels(answer: Any) -> str:
 
 
 def check_tuned(answer: Any) -> str:
-    keys = ("rates", "validation", "chosen", "test")
-    expect(isinstance(answer, dict), f"Give a dictionary with the keys {', '.join(keys)}.")
-    for key in answer:
-        expect(key in keys, f'"{key}" is no key here.{nearest(str(key), keys)}')
-    empty = [key for key in keys if answer.get(key) in (None, ..., [], ())]
-    expect(not empty, f"Still empty: {', '.join(empty)}.")
+    filled(answer, ("rates", "validation", "chosen", "test"))
     rates, scores = array(answer["rates"]).flatten(), array(answer["validation"]).flatten()
     expect(len(rates) == len(scores), f"{len(rates)} rates need as many validation results; you gave {len(scores)}.")
     expect(len(rates) >= 3, "Try at least three rates: with fewer you cannot see a top.")

@@ -8,14 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from .judge import NotYet, all_answered, array, expect, pair
+from .judge import NotYet, all_answered, array, expect, numbers, pair
 
 
 def check_count_of_transfer(answer: Any) -> str:
-    try:
-        trained, flat, pooled = (float(one) for one in (answer.values() if isinstance(answer, dict) else answer))
-    except (TypeError, ValueError):
-        raise NotYet("Give three numbers: (trained parameters, values after flatten, values after pooling).") from None
+    trained, flat, pooled = numbers(answer, "trained parameters", "values after flatten", "values after pooling")
     mistakes = (
         (trained, 8960, "8,960 are the weights of the head; each of the 7 classes has a bias too."),
         (trained, 3_400_000, "The backbone is frozen: none of its parameters is trained. Count the head alone."),

@@ -8,20 +8,16 @@ from typing import Any
 import numpy as np
 
 from ..effects import mean_interval
-from ..session import nearest
-from .judge import NotYet, array, expect, number
+from .judge import NotYet, array, expect, filled, number, numbers
 
 ARMS = ("standard", "curriculum", "anti-curriculum", "random order")
 VERDICTS = ("helps", "hurts", "not shown")
 
 
 def check_images_after_25_steps(answer: Any) -> str:
-    values = list(answer.values()) if isinstance(answer, dict) else answer
-    expect(
-        isinstance(values, (tuple, list)) and len(values) == 4,
-        "Give four numbers: images at step 25 for step, linear and root; then the step.",
+    step, linear, root, hardest = numbers(
+        answer, "images at step 25 for step", "for linear", "for root", "the step of the hardest"
     )
-    step, linear, root, hardest = (number(value) for value in values)
     expect(
         not math.isclose(step, 1000),
         "A step pacing adds the other images all at once, but at step 100; at step 25 it still waits.",
@@ -162,10 +158,8 @@ def _problem(ranking: np.ndarray, difficulty: np.ndarray, targets: np.ndarray) -
 
 
 def check_own_curriculum(answer: Any) -> str:
-    expect(isinstance(answer, dict), f"Give a dictionary with the keys {', '.join(ARMS)} and verdict.")
-    for key in answer:
-        expect(key in (*ARMS, "verdict"), f'"{key}" is no key of the answer.{nearest(key, (*ARMS, "verdict"))}')
-    results = {arm: np.atleast_1d(array(answer.get(arm, []))) for arm in ARMS}
+    filled(answer, (*ARMS, "verdict"))
+    results = {arm: np.atleast_1d(array(answer[arm])) for arm in ARMS}
     for arm, values in results.items():
         expect(values.ndim == 1 and len(values) >= 3, f"The arm {arm} needs the results of at least 3 seeds.")
         expect(
@@ -179,7 +173,7 @@ def check_own_curriculum(answer: Any) -> str:
     )
     gain = mean_interval(results["curriculum"] - results["random order"], "pp")
     right = "helps" if gain.low > 0 else "hurts" if gain.high < 0 else "not shown"
-    verdict = str(answer.get("verdict", "")).strip().lower()
+    verdict = str(answer["verdict"]).strip().lower()
     expect(verdict in VERDICTS, f"The verdict is one of: {', '.join(VERDICTS)}.")
     expect(
         verdict == right,

@@ -7,16 +7,11 @@ from typing import Any
 
 import torch
 
-from .judge import NotYet, all_answered, array, expect, number
+from .judge import NotYet, all_answered, array, expect, number, numbers
 
 
 def check_losses_of_one_point(answer: Any) -> str:
-    try:
-        contrastive, triplet, nt_xent = (
-            float(one) for one in (answer.values() if isinstance(answer, dict) else answer)
-        )
-    except (TypeError, ValueError):
-        raise NotYet("Give three numbers: (contrastive, triplet, NT-Xent).") from None
+    contrastive, triplet, nt_xent = numbers(answer, "contrastive", "triplet", "NT-Xent")
     expect(
         not math.isclose(contrastive, 0, abs_tol=0.005),
         "The contrastive loss is not 0: the pairs of one label are perfect, but the other pairs should be a margin "

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .judge import NotYet, all_answered, expect, number
+from .judge import NotYet, all_answered, expect, filled, number
 
 LOSSES = {  # case: (right, ((wrong, why), …))
     "rotation: four answers, all equally likely": (
@@ -46,9 +46,8 @@ LOSSES = {  # case: (right, ((wrong, why), …))
 
 
 def check_losses(answer: Any) -> str:
-    expect(isinstance(answer, dict), "Give a dictionary with one number for each of the four cases.")
+    filled(answer, LOSSES)
     for case, (right, mistakes) in LOSSES.items():
-        expect(answer.get(case) not in (None, ...), f'There is no number yet for "{case}".')
         got = number(answer[case])
         near, why = min([(right, ""), *mistakes], key=lambda known: abs(known[0] - got))  # ln 255 and ln 256 are close
         close = math.isclose(got, near, rel_tol=0.01, abs_tol=0.01)

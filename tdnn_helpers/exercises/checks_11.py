@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from ..session import nearest
-from .judge import NotYet, all_answered, array, expect
+from .judge import NotYet, all_answered, array, expect, filled
 
 
 def check_slopes(answer: Any) -> str:
@@ -164,11 +163,9 @@ CASES = {
 
 
 def check_come_back(answer: Any) -> str:
-    expect(isinstance(answer, dict), "Give a dictionary: each case True (it can come back) or False (never).")
-    for case in answer:
-        expect(case in CASES, f'"{case}" is no case.{nearest(str(case), CASES)}')
+    filled(answer, CASES)
     for case, (right, why) in CASES.items():
-        said = answer.get(case)
+        said = answer[case]
         expect(said in (True, False) and not isinstance(said, str), f'"{case}": answer True or False.')
         expect(bool(said) == right, f'"{case}": not {bool(said)}; {why}')
     return "A dead unit's own gradient is 0. It comes back only if something else moves w · x + b above 0."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -57,20 +58,46 @@ def number(value: Any) -> float:
     return float(one.reshape(()))
 
 
+def numbers(answer: Any, *names: str) -> tuple[float, ...]:
+    """One finite float for each of ``names``, from a tuple, list, array or dictionary in this order; NotYet if not."""
+    wanted = f"Give {('two', 'three', 'four')[len(names) - 2]} numbers: {', '.join(names)}."
+    try:
+        values = tuple(map(float, answer.values() if isinstance(answer, dict) else answer))
+    except (TypeError, ValueError):
+        raise NotYet(wanted) from None
+    expect(len(values) == len(names) and all(map(math.isfinite, values)), wanted)
+    return values
+
+
 def pair(value: Any, of: str) -> tuple[Any, Any]:
     """The two parts of a tuple or list; NotYet otherwise. ``of`` says what they are."""
     expect(isinstance(value, (tuple, list)) and len(value) == 2, f"Return two {of}: `return train, test`.")
     return value[0], value[1]
 
 
+def filled(answer: Any, keys: Iterable[str]) -> None:
+    """NotYet unless the answer is a dictionary with a value under each of ``keys``, and nothing else."""
+    empty = _empty(answer, list(keys))
+    expect(not empty, f"Still empty: {'; '.join(empty)}.")
+
+
 def all_answered(answer: Any, points: Mapping[str, str]) -> str:
     """The plan of an open exercise: an answer to every one of ``points``, point → how to find out. Only a reader can
     judge the answers: a complete plan gets the sentence that says when one stands. NotYet names what is missing.
     """
-    expect(isinstance(answer, dict), f"Give a dictionary with the keys {', '.join(points)}.")
-    for point in answer:
-        expect(point in points, f'"{point}" is none of the points.{nearest(str(point), points)}')
-    empty = [point for point in points if answer.get(point) in (None, ...) or not str(answer[point]).strip()]
+    empty = _empty(answer, list(points))
     lines = "\n".join(f"• {point}: {points[point]}" for point in empty or points)
     expect(not empty, f"Still empty, {len(empty)} of {len(points)}. To find out:\n{lines}")
     return f"All points have an answer. Only you can judge them; one stands when you have done this:\n{lines}"
+
+
+def _empty(answer: Any, keys: list[str]) -> list[str]:
+    """The keys without an answer. NotYet if the answer is no dictionary, or has another key."""
+    expect(isinstance(answer, dict), f"Give a dictionary with the keys: {'; '.join(keys)}.")
+    for key in answer:
+        expect(key in keys, f'"{key}" is none of the keys.{nearest(str(key), keys)}')
+    return [key for key in keys if _is_blank(answer.get(key)) or _holds_nothing(answer[key])]
+
+
+def _holds_nothing(value: Any) -> bool:
+    return isinstance(value, (tuple, list, dict)) and not value

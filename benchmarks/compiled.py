@@ -14,8 +14,8 @@ from .loops import bare_loop, network, training_images
 from .measure import Row, Size, Skipped, images_per_second, interleaved
 
 NOTE = (
-    "Compiling. Left: `torch.compile` makes every run wait for its first step, compiles again for a smaller last batch "
-    "and for evaluation, and rounds differently. A comparison of many short runs would pay that for each of them."
+    "Compiling. Not used: `torch.compile` makes every run wait for its first step, compiles again for a smaller last "
+    "batch and for evaluation, and rounds differently. A comparison of many short runs would pay that for each of them."
 )
 
 

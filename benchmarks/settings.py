@@ -18,9 +18,9 @@ from .loops import bare_loop, network, training_images
 from .measure import Row, Size, Skipped, images_per_second, interleaved
 
 NOTE = (
-    "Settings. Taken: channels last (`small_cnn` comes in it) and freed memory that glibc keeps (`start` sees to it); "
-    "the arithmetic is the same. Offered: `fit(precision=torch.bfloat16)` for CPUs with AMX and for GPUs, `float16` "
-    "for GPUs; they change the last digits of a result, so float32 is the default. Left: the fused and the foreach "
+    "Settings. Used: channels last (`small_cnn` comes in it) and freed memory that glibc keeps (`start` sees to it); "
+    "the arithmetic is the same. Optional: `fit(precision=torch.bfloat16)` for CPUs with AMX and for GPUs, `float16` "
+    "for GPUs; they change the last digits of a result, so float32 is the default. Not used: the fused and the foreach "
     "optimizer. Only a fraction of a step is the optimizer, and the fused one rounds differently."
 )
 

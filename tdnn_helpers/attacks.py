@@ -44,7 +44,7 @@ def fgsm(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, eps: flo
     """
     _check(images, eps)
     with _eval_mode(model):
-        return (images + eps * _gradient(model, images, targets).sign()).clamp(0, 1)
+        return (images.detach() + eps * _gradient(model, images, targets).sign()).clamp(0, 1)
 
 
 def pgd(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .models import normalise
+from .models import normalise, outputs_for
 from .split import Split
 
 
@@ -112,7 +112,7 @@ def vision_transformer(
         *(Block(width, heads) for _ in range(depth)),
         nn.LayerNorm(width),
         MeanOfItems(),
-        nn.Linear(width, len(train.classes)),
+        nn.Linear(width, outputs_for(train)),
     )
 
 

@@ -9,6 +9,7 @@ ellipses of a batch of scenes are evaluated with one matrix product.
 """
 
 import math
+import numbers
 from typing import NamedTuple
 
 import torch
@@ -93,7 +94,7 @@ def make(
     """
     if n < 2:
         raise ValueError(f"n is {n}, but both kinds of cell need an image: use n of at least 2.")
-    if not isinstance(size, int) or not 8 <= size <= 256:
+    if not isinstance(size, numbers.Integral) or not 8 <= size <= 256:
         raise ValueError(f"size is {size}, but it must be a whole number of pixels from 8 to 256.")
     if dye is not None:
         _check("dye", dye, 0, 1)

@@ -34,7 +34,11 @@ def reliability(probabilities: torch.Tensor, targets: torch.Tensor, *, bins: int
             f"probabilities must be N×K and targets N, at least one, not {tuple(probabilities.shape)} and "
             f"{tuple(targets.shape)}."
         )
-    if float((probabilities.sum(1) - 1).abs().max()) > 1e-3 or float(probabilities.min()) < 0:
+    if (
+        not torch.isfinite(probabilities).all()
+        or float((probabilities.sum(1) - 1).abs().max()) > 1e-3
+        or float(probabilities.min()) < 0
+    ):
         raise ValueError("each row must be probabilities that sum to 1: take the softmax of logits first.")
     confidence, answers = (part.cpu().double().numpy() for part in probabilities.max(1))
     right = answers == targets.cpu().numpy()
@@ -81,9 +85,10 @@ def fit_temperature(logits: torch.Tensor, targets: torch.Tensor) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(-7, 7), method="bounded").x))  # 0.001 to 1,100
 
 
-def plot_reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
+def plot_reliability(tables: Mapping[str, pd.DataFrame], *, fewest: int = 20) -> Figure:
     """Reliability diagrams side by side: title → table of :func:`reliability`. On the diagonal a network knows how sure
-    it may be; below it is too sure. The grey bars are the shares of the answers."""
+    it may be; below it is too sure. The grey bars are the shares of the answers. A dot has the 95 % interval of its
+    accuracy over such images (Wilson); a bin with fewer than ``fewest`` answers has no dot."""
     figure, axes = plt.subplots(
         1, len(tables), figsize=(2.7 * len(tables) + 0.6, 3.2), sharey=True, squeeze=False, layout="constrained"
     )
@@ -91,9 +96,21 @@ def plot_reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
         shares, width = 100 * table["count"] / table["count"].sum(), 100 * (table["high"] - table["low"])
         axis.bar(100 * table["low"], shares, width, align="edge", color="#d8d8d8", label="share of the answers")
         axis.plot([0, 100], [0, 100], color="#555555", linewidth=1, linestyle=":", label="perfectly calibrated")
-        filled = table[table["count"] > 0]
-        axis.plot(100 * filled["confidence"], 100 * filled["accuracy"], marker="o", markersize=4, label="this network")
+        filled = table[table["count"] >= max(1, fewest)]
+        right = 100 * filled["accuracy"]
+        bars = [abs(100 * ends - right) for ends in _wilson(filled["accuracy"], filled["count"])]
+        axis.errorbar(
+            100 * filled["confidence"], right, bars, marker="o", markersize=4, elinewidth=1, label="this network"
+        )
         axis.set(title=title, xlabel="confidence (%)", xlim=(0, 100), ylim=(0, 100), aspect="equal")
     axes[0, 0].set_ylabel("accuracy, share of answers (%)")
     axes[0, 0].legend(loc="upper left", fontsize=8)
     return figure
+
+
+def _wilson(share: pd.Series, count: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """The ends of Wilson's 95 % interval of a share (0 to 1) of ``count`` answers."""
+    z2 = 1.96**2
+    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
+    half = 1.96 / (1 + z2 / count) * (share * (1 - share) / count + z2 / (4 * count**2)) ** 0.5
+    return centre - half, centre + half

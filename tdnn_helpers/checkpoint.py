@@ -8,6 +8,7 @@ is replaced in one stroke, so that whoever reads it finds the old content or the
 from __future__ import annotations
 
 import hashlib
+import inspect
 import io
 import os
 import signal
@@ -202,15 +203,16 @@ def read_history(path: str | Path) -> History:
 def settings_in_words(
     model: nn.Module, optimizer: torch.optim.Optimizer, splits: Mapping[str, Split | None], **settings: Any
 ) -> dict[str, str]:
-    """What makes a run what it is, by name. Of functions: their names and the plain values bound to them, not their
-    code. Of the model: names, types and shapes. Of the splits: shapes and a SHA-256 of images and targets."""
+    """What makes a run what it is, by name. Of functions: their names and the values bound to them (arguments of a
+    partial, defaults, closures, attributes of an instance), not their code. Of the model: names, types and shapes. Of
+    the splits: shapes and a SHA-256 of images and targets."""
     words = {name: _words(value) for name, value in settings.items()}
     words["optimizer"] = _words(type(optimizer))
     for i, group in enumerate(optimizer.param_groups):
         place = f" of parameter group {i}" if len(optimizer.param_groups) > 1 else ""
         words |= {f"{name}{place}": _words(value) for name, value in group.items() if name != "params"}
         words[f"number of parameters{place}"] = str(len(group["params"]))
-    words |= {f'weight "{name}"': _words(value) for name, value in model.state_dict().items()}
+    words |= {f'weight "{name}"': _shape(value) for name, value in model.state_dict().items()}
     for name, split in splits.items():
         words[f"the split {name}"] = "None" if split is None else _split_words(split)
     return words
@@ -220,25 +222,35 @@ def _split_words(split: Split) -> str:
     digest = hashlib.sha256()
     for column in (split.images, split.targets):
         digest.update(column.cpu().contiguous().numpy())
-    shapes = f"images {_words(split.images)}, targets {_words(split.targets)}, {len(split.classes)} classes"
+    shapes = f"images {_shape(split.images)}, targets {_shape(split.targets)}, {len(split.classes)} classes"
     return f"{shapes}, SHA-256 {digest.hexdigest()[:16]}"
+
+
+def _shape(tensor: torch.Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {'×'.join(map(str, tensor.shape)) or 'scalar'}"
 
 
 def _words(value: Any, depth: int = 4) -> str:
     """A setting in words that are the same in every process (no address in memory). ``depth`` ends functions that are
     bound to themselves."""
     if isinstance(value, torch.Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} {'×'.join(map(str, value.shape)) or 'scalar'}"
+        body = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        return f"{_shape(value)}, SHA-256 {hashlib.sha256(body).hexdigest()[:16]}"
     if value is None or isinstance(value, (bool, int, float, str, np.generic, torch.dtype)):
         return str(value)
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return f"({', '.join(_words(item, depth - 1) for item in value)})" if depth else "(…)"
+    if isinstance(value, Mapping):
+        items = (f"{key}={_words(item, depth - 1)}" for key, item in value.items())
+        return f"{{{', '.join(items)}}}" if depth else "{…}"
     bound: dict[str, Any] = {}
     if isinstance(value, partial):
         bound = {**{str(i): item for i, item in enumerate(value.args)}, **value.keywords}
         value = value.func
-    elif getattr(value, "__closure__", None):
-        bound = _closed_over(value)
+    elif inspect.isfunction(value):
+        bound = _defaults(value) | _closed_over(value)
+    elif not hasattr(value, "__qualname__"):
+        bound = getattr(value, "__dict__", {})
     named = value if hasattr(value, "__qualname__") else type(value)
     name = f"{named.__module__}.{named.__qualname__}"
     if not (bound and depth):
@@ -246,9 +258,14 @@ def _words(value: Any, depth: int = 4) -> str:
     return f"{name}({', '.join(f'{key}={_words(item, depth - 1)}' for key, item in bound.items())})"
 
 
+def _defaults(function: Callable) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters.values()
+    return {one.name: one.default for one in parameters if one.default is not one.empty}
+
+
 def _closed_over(function: Callable) -> dict[str, Any]:
     filled = {}
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__, strict=True):
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
             filled[name] = cell.cell_contents
         except ValueError:  # not bound yet

@@ -83,7 +83,10 @@ class Verdict:
 
     def _repr_html_(self) -> str:
         # No colour of its own: text and border follow the page, so the card is legible in light and in dark.
-        rows = "".join(f"<div><b>{html.escape(label)}:</b> {html.escape(text)}</div>" for label, text in self._lines())
+        rows = ""
+        for label, text in self._lines():
+            kind = ' class="rule"' if label.startswith("Rule") else ""  # slides leave it out
+            rows += f"<div{kind}><b>{html.escape(label)}:</b> {html.escape(text)}</div>"
         return (
             '<div role="note" style="border:1px solid currentColor;border-left-width:6px;border-radius:6px;'
             'padding:.6em 1em;margin:.5em 0;max-width:52em;line-height:1.5;background:transparent;color:inherit">'
@@ -106,7 +109,8 @@ def judge(claim_id: str, *effects: Effect, expect: str = ">", than: float = 0.0)
     above, below = [effect.low > than for effect in effects], [effect.high < than for effect in effects]
     holds, refuted = (all(above), any(below)) if expect == ">" else (all(below), any(above))
     side = "above" if expect == ">" else "below"
-    test = f"each 95 % interval lies wholly {side} {than:g} {effects[0].unit}".rstrip()
+    limit = f"{than:g}".replace("-", "−")
+    test = f"each 95 % interval lies wholly {side} {limit} {effects[0].unit}".rstrip()
     return _decide(claim_id, effects, holds, refuted, test)
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import copyreg
 import hashlib
 import importlib
-import random
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 
 import cloudpickle
 import joblib
@@ -17,8 +15,8 @@ import numpy as np
 import torch
 
 from .distributed import launched
-from .run import History, random_states, set_random_states
-from .session import keep_freed_memory, pick_device, progress, quiet, seed_everything
+from .run import History
+from .session import keep_freed_memory, pick_device, progress, quiet, seed_everything, untouched_random_state
 from .store import Store
 
 Arm = Callable[[int], History | Mapping[str, float]]
@@ -134,26 +132,13 @@ def _run(payload: np.ndarray, key: str, arm: str, seed: int, threads: int) -> tu
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with quiet(), _own_random_state():
+        with quiet(), untouched_random_state():
             seed_everything(seed)
             return arm, seed, _rows(_arms_in_this_process[1][arm](seed)), "", Store.source
     except Exception as error:  # one failing arm must not lose the others
         return arm, seed, [], f"{type(error).__name__}: {error}\n{traceback.format_exc()}", Store.source
     finally:
         torch.set_num_threads(threads_before)
-
-
-@contextmanager
-def _own_random_state() -> Iterator[None]:
-    """Leave the random state of Python, NumPy and torch as it was: with one worker, it is the caller's."""
-    device = pick_device()
-    before = random.getstate(), np.random.get_state(), random_states(device)
-    try:
-        yield
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        set_random_states(before[2], device)
 
 
 def _rows(result: History | Mapping[str, float]) -> list[tuple]:

@@ -5,6 +5,7 @@ The parameters are counted by :func:`tdnn_helpers.models.count_parameters`.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping
 
@@ -23,13 +24,9 @@ def count_macs(model: nn.Module, images: torch.Tensor) -> int:
     Args:
         images: float32 N×C×H×W on the device of the model; only the first one is used.
     """
-    training = model.training
-    model.eval()
-    try:
-        with FlopCounterMode(display=False) as counter:
-            model(images[:1].detach())  # the counter wants no gradients
-    finally:
-        model.train(training)
+    model = copy.deepcopy(model).eval()
+    with FlopCounterMode(display=False) as counter:
+        model(images[:1].detach())  # the counter wants no gradients
     return counter.get_total_flops() // 2
 
 
@@ -40,25 +37,24 @@ def step_seconds(models: Mapping[str, nn.Module], images: torch.Tensor, rounds: 
     found and kernels are chosen, does not count. The median of a list is the number to compare.
 
     Args:
-        models: on the device of the images; each is put into training mode, and its gradients are cleared.
+        models: on the device of the images. Copies of them are timed, in training mode.
         images: float32 N×C×H×W, one batch.
 
     Raises ValueError for fewer than one round.
     """
     if rounds < 1:
         raise ValueError(f"a time needs at least 1 round, not {rounds}.")
+    models = {name: copy.deepcopy(model).train() for name, model in models.items()}
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for turn in range(rounds + 1):
         for name, model in models.items():
-            model.train().zero_grad(set_to_none=True)
+            model.zero_grad(set_to_none=True)
             _wait(images.device)
             start = time.perf_counter()
             model(images).square().mean().backward()
             _wait(images.device)
             if turn:
                 seconds[name].append(time.perf_counter() - start)
-    for model in models.values():
-        model.zero_grad(set_to_none=True)
     return seconds
 
 

@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .batches import Order
 from .features import standardise
 from .split import Split
-from .train import Order, predict
+from .train import predict
 
 
 def teacher_loss(split: Split, teach: Callable[[Split], nn.Module], *, folds: int = 2, seed: int) -> torch.Tensor:

@@ -125,16 +125,30 @@ def _load_torchvision(name: str, part: str, megabytes: int) -> Split:
     )
 
 
+def subfolders(path: Path) -> list[Path]:
+    """The folders in a folder that a person put there, sorted: nothing hidden, nothing that a Mac left there."""
+    return sorted(one for one in path.iterdir() if one.is_dir() and _is_meant(one.name))
+
+
+def files_below(path: Path) -> list[Path]:
+    """All files at any depth, sorted, without those that are hidden or in such a folder. (Archives made on a Mac hold a
+    hidden "._cat.png" beside "cat.png", and notebooks leave copies in ".ipynb_checkpoints".)"""
+    return sorted(one for one in path.rglob("*") if one.is_file() and all(map(_is_meant, one.relative_to(path).parts)))
+
+
+def _is_meant(name: str) -> bool:
+    return not name.startswith(".") and name != "__MACOSX"
+
+
 def _load_folder(folder: Path, size: int | None, unreadable: str) -> Split:
     from PIL import Image, ImageOps
 
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    classes = [path.name for path in subfolders(folder)]
     if not classes:
         raise ValueError(f'"{folder}" must hold one folder of images per class, but it holds no folder.')
     images, targets, transparent, skipped = [], [], 0, []
     for index, name in enumerate(classes):
-        found = (folder / name).rglob("[!.]*")  # archives made on a Mac hold a hidden "._cat.png" beside "cat.png"
-        for path in sorted(path for path in found if path.suffix.lower() in IMAGE_ENDINGS):
+        for path in (path for path in files_below(folder / name) if path.suffix.lower() in IMAGE_ENDINGS):
             try:
                 image, has_transparent = read_image(path)
             except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

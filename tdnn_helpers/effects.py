@@ -48,11 +48,16 @@ class Effect:
         return [[self.mean - self.low], [self.high - self.mean]]
 
     def __str__(self) -> str:
-        half = (self.high - self.low) / 2 or abs(self.mean) or 1.0
+        half = (self.high - self.low) / 2
+        if half <= 1e-9 * abs(self.mean):  # rounding, no scatter
+            half = abs(self.mean) or 1.0
         decimals = max(0, 1 - math.floor(math.log10(half)))  # two digits of the uncertainty, and no more
+        if self.unit in ("%", "pp"):
+            decimals = min(decimals, 2)
         rounded = [round(number, decimals) + 0.0 for number in (self.mean, self.low, self.high)]  # + 0.0: no "−0.0"
         mean, low, high = (f"{number:.{decimals}f}".replace("-", "−") for number in rounded)
-        sign = "+" if self.mean > 0 else ""
+        signed = self.unit == "pp"  # percentage points are a difference, per cent is a level
+        sign = "+" if signed and self.mean > 0 else ""
         unit = f" {self.unit}" if self.unit else ""
         dropped = f", {self.dropped} pair{'s' * (self.dropped > 1)} dropped" if self.dropped else ""
         return f"{sign}{mean}{unit} [{low}, {high}], n = {self.n}{dropped}"
@@ -100,8 +105,8 @@ def difference(
     rows = rows[rows["metric"] == metric]
     if rows.duplicated(["arm", "seed", "step"]).any():
         raise ValueError(f"{split} {metric} occurs twice for one arm, seed and step: pass the frame of one compare().")
-    last = rows.sort_values("step").groupby(["arm", "seed"]).tail(1)
-    table = last.pivot(index="seed", columns="arm", values="value").reindex(columns=[treatment, control])
+    table = last_of_each(rows, ["arm", "seed"]).pivot(index="seed", columns="arm", values="value")
+    table = table.reindex(columns=[treatment, control])
     gaps = (table[treatment] - table[control]).to_numpy(dtype=float)
     paired = gaps[np.isfinite(gaps)]
     if len(paired) < 2:
@@ -112,6 +117,11 @@ def difference(
         )
     effect = mean_interval(scale * paired, unit, f"{treatment} − {control}, {split} {metric}".replace(",  ", ", "))
     return replace(effect, dropped=len(gaps) - len(paired))
+
+
+def last_of_each(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """The row of the last step for each value of the columns ``keys``, whatever its value is, NaN too."""
+    return rows.sort_values("step", kind="stable").groupby(list(keys), observed=True).tail(1)
 
 
 def rate_difference(treatment: Sequence[bool], control: Sequence[bool], what: str = "") -> Effect:

@@ -16,7 +16,7 @@ from .train import predict
 PROJECTIONS = ("pca", "t-sne", "umap")
 
 
-def features(model: nn.Module, split: Split, *, layer: nn.Module | None = None) -> torch.Tensor:
+def features(model: nn.Module, split: Split, *, layer: nn.Module | None = None, batch_size: int = 512) -> torch.Tensor:
     """The input of one layer for every image, flattened: float32 N×D on the CPU, in eval mode.
 
     ``layer`` defaults to the last ``nn.Linear`` of the model, whose input is the penultimate representation (paper,
@@ -30,7 +30,7 @@ def features(model: nn.Module, split: Split, *, layer: nn.Module | None = None) 
     seen: list[torch.Tensor] = []
     handle = layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].flatten(1).float().cpu()))
     try:
-        predict(model, split)
+        predict(model, split, batch_size=batch_size)
     finally:
         handle.remove()
     if not seen:
@@ -45,10 +45,10 @@ def standardise(train: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tenso
     return tuple((part - mean) / std for part in (train, *others))
 
 
-def knn_accuracy(
-    train_features: torch.Tensor, train_targets: torch.Tensor, features: torch.Tensor, targets: torch.Tensor, k: int = 5
-) -> float:
-    """Accuracy (0 to 1) of k-nearest-neighbour voting, by Euclidean distance, on float N×D features.
+def knn_predict(
+    train_features: torch.Tensor, train_targets: torch.Tensor, features: torch.Tensor, k: int = 5
+) -> torch.Tensor:
+    """The class of each row (int64 N) by k-nearest-neighbour voting, by Euclidean distance, on float N×D features.
 
     Standardise the features first if their columns have different scales. Ties go to the smaller class index.
     """
@@ -56,7 +56,14 @@ def knn_accuracy(
     for part in features.split(2048):
         nearest_images = torch.cdist(part, train_features).topk(min(k, len(train_features)), largest=False).indices
         votes.append(train_targets[nearest_images].mode(dim=1).values)
-    return float((torch.cat(votes) == targets).float().mean())
+    return torch.cat(votes)
+
+
+def knn_accuracy(
+    train_features: torch.Tensor, train_targets: torch.Tensor, features: torch.Tensor, targets: torch.Tensor, k: int = 5
+) -> float:
+    """Accuracy (0 to 1) of :func:`knn_predict`."""
+    return float((knn_predict(train_features, train_targets, features, k) == targets).float().mean())
 
 
 def linear_probe(

@@ -11,11 +11,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .compare import compare
+from .compare import ArmsFailed, compare
 from .effects import LEVEL, Effect, mean_interval
 from .split import Split
 
@@ -236,7 +237,10 @@ def measure_curve(
 
         return arm
 
-    runs = compare({f"{n}": with_images(n) for n in sizes}, seeds)
+    try:
+        runs = compare({f"{n}": with_images(n) for n in sizes}, seeds)
+    except ArmsFailed as error:
+        raise ValueError(str(error)) from error
     for arm, seed, why in runs.attrs["failures"]:
         raise ValueError(f"the run with {arm} images and seed {seed} failed: {why.splitlines()[0]}")
     errors = runs.pivot_table(index="seed", columns="arm", values="value", observed=True)
@@ -263,7 +267,7 @@ def plot_learning_curves(
 
     if axis is None:
         _, axis = plt.subplots(figsize=(6.6, 3.8), layout="constrained")
-    for (name, curve), marker in zip(curves.items(), "os^Dv"):
+    for (name, curve), marker in zip(curves.items(), cycle("os^Dv")):
         n = np.geomspace(curve.sizes[0], until or curve.sizes[-1], 200)
         middle, low, high = (100 * line for line in curve._band(n))
         (line,) = axis.plot(n / per, middle, linewidth=1.2)

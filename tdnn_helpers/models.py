@@ -161,7 +161,8 @@ def small_cnn(
         width: channels of the first stage; the second has twice, the third four times as many.
         depth: convolutions in each of the three stages, each with its norm and activation; only the first one pools.
         convolution, pool: names in ``CONVOLUTIONS`` and ``POOLS``. Each pool halves the sides of the maps, rounded up;
-            with "stride" the first convolution of a stage takes steps of two and nothing else pools.
+            with "stride" the first convolution of a stage takes steps of two and nothing else pools. With "depthwise"
+            the very first convolution, which reads the pixels, stays standard, as in MobileNet (arXiv 1704.04861).
         shortcuts: add the input of each convolution after the first of a stage to its output, before the activation.
         norm, activation: names in ``NORMS`` and ``ACTIVATIONS``; ``norm`` may also be a function of the number of
             channels that makes a layer.
@@ -190,7 +191,9 @@ def small_cnn(
     for channels in (width, 2 * width, 4 * width):
         for place in range(depth):
             stride = 2 if place == 0 and pool == "stride" else 1
-            block = [CONVOLUTIONS[convolution](before, channels, stride=stride, bias=norm == "none")]
+            # A depthwise layer has one kernel for each input channel: on grey pixels a single one, copied to all maps.
+            kind = "standard" if convolution == "depthwise" and len(layers) == 1 else convolution
+            block = [CONVOLUTIONS[kind](before, channels, stride=stride, bias=norm == "none")]
             if place == 0 and pool not in POOLS_AFTER_ACTIVATION:
                 block.append(POOLS[pool]())
             block.append(make_norm(channels))
@@ -205,7 +208,7 @@ def small_cnn(
     if of_units and not hidden:
         layers.append(nn.Dropout(of_units))
     layers += _dense(before, hidden, "none", activation, of_units)
-    layers.append(nn.Linear(hidden[-1] if hidden else before, outputs or _outputs(train)))
+    layers.append(nn.Linear(hidden[-1] if hidden else before, outputs or outputs_for(train)))
     # Channels last suits the CPU's convolutions: half as fast again (`make bench`), and the same arithmetic.
     return nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
@@ -229,7 +232,7 @@ def mlp(
     layers: list[nn.Module] = [normalise(train) if inputs is None else inputs, nn.Flatten()]
     before = train.images[0].numel()
     layers += _dense(before, hidden, norm, activation, dropout)
-    return nn.Sequential(*layers, nn.Linear(hidden[-1] if hidden else before, outputs or _outputs(train)))
+    return nn.Sequential(*layers, nn.Linear(hidden[-1] if hidden else before, outputs or outputs_for(train)))
 
 
 def _dense(before: int, hidden: Sequence[int], norm: Norm, activation: str, dropout: float) -> list[nn.Module]:
@@ -246,7 +249,7 @@ def _dense(before: int, hidden: Sequence[int], norm: Norm, activation: str, drop
     return layers
 
 
-def _outputs(train: Split) -> int:
+def outputs_for(train: Split) -> int:
     """One per class, or one per column of the targets."""
     return len(train.classes) or train.targets[:1].numel()
 

@@ -30,9 +30,14 @@ Objective = Callable[[nn.Module, Batch], tuple[torch.Tensor, dict[str, torch.Ten
 def classification(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Mean cross-entropy of the logits (in nats) and the accuracy (0 to 1).
 
-    Raises ValueError if the model does not give one row per image and at least one column per class.
+    Raises ValueError if the model does not give one row per image and at least one column per class, or if the targets
+    are values.
     """
+    if batch.targets.dtype != torch.int64:
+        raise ValueError("these targets are values and not classes: give objective=regression.")
     logits = model(batch.images)
+    if not isinstance(logits, torch.Tensor):
+        raise ValueError(f"the model returns a {type(logits).__name__}, but it must return a tensor of logits.")
     if logits.ndim != 2 or len(logits) != len(batch.images) or logits.shape[1] < batch.classes:
         raise ValueError(
             f"the model's output has shape {tuple(logits.shape)}, but {len(batch.images)} images of {batch.classes} "

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from .effects import difference, mean_interval
+from .effects import difference, last_of_each, mean_interval
 from .split import Split
 
 MARKERS = "osD^vPX*"
@@ -26,8 +27,11 @@ def show_images(
     """A grid of images: a Split (titled with its class names) or uint8 / [0, 1] float images N×C×H×W; ``size`` in
     inches a side."""
     if isinstance(images, Split):
-        titles = titles or [images.classes[target] for target in images.targets]
+        if images.classes:
+            titles = titles or [images.classes[target] for target in images.targets]
         images = images.images
+    if not len(images):
+        raise ValueError("there are no images to show.")
     rows = -(-len(images) // columns)
     columns = min(columns, len(images))
     title_height = 0.24 * max((title.count("\n") + 1 for title in titles), default=0)
@@ -64,7 +68,7 @@ def plot_curves(
     if axis is None:
         figure, axis = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
     for index, arm in enumerate(runs["arm"].unique()):
-        for style, split in zip(("-", "--", ":"), splits):
+        for style, split in zip(cycle(("-", "--", ":")), splits):
             rows = runs[(runs["arm"] == arm) & (runs["split"] == split) & (runs["metric"] == metric)]
             table = rows.pivot_table(index="step", columns="seed", values="value", observed=True)
             table *= 100 if percent else 1
@@ -106,17 +110,18 @@ def plot_arms(
     scale: float = 1.0,
     baseline: float | None = None,
     baseline_label: str = "guessing",
+    join: bool = True,
     axis=None,
 ) -> Figure:
     """The last value of a metric for each arm: every seed a dot, its mean with the 95 % interval beside it.
 
-    Dots of one seed are joined by a thin line, so that the eye compares pairs. ``scale=100`` shows percentages.
+    ``join``: a thin line joins the dots of one seed, so that the eye compares pairs. ``scale=100`` shows percentages.
     """
     arms = list(runs["arm"].unique())
     if axis is None:
         figure, axis = plt.subplots(figsize=(max(3.6, 1.35 * len(arms) + 1), 3.4), layout="constrained")
     table = last_values(runs, metric, split) * scale
-    for _, row in table.iterrows():
+    for _, row in table.iterrows() if join else ():
         axis.plot(range(len(arms)), row[arms], color="#bbbbbb", linewidth=0.8, zorder=1)
     for i, arm in enumerate(arms):
         values = table[arm].dropna().to_numpy()
@@ -147,7 +152,7 @@ def last_values(runs, metric: str, split: str = "test"):
     rows = runs[(runs["split"] == split) & (runs["metric"] == metric)]
     if rows.empty:
         raise ValueError(f'no "{metric}" was recorded for "{split}".')
-    last = rows.sort_values("step").groupby(["seed", "arm"], observed=True)["value"].last()
+    last = last_of_each(rows, ["seed", "arm"]).set_index(["seed", "arm"])["value"]
     return last.unstack("arm")[list(runs["arm"].unique())]
 
 
@@ -188,9 +193,8 @@ def plot_projections(
         axis.axis("off")
     for axis, (title, xy) in zip(axes.flat, points.items()):
         for c, name in enumerate(classes):
-            chosen = (targets == c).numpy()
-            marker = MARKERS[c % 8]
-            axis.scatter(*xy[chosen].T, s=9, alpha=0.75, color=colours[c], marker=marker, linewidths=0, label=name)
+            chosen, colour, marker = (targets == c).numpy(), colours[c % len(colours)], MARKERS[c % 8]
+            axis.scatter(*xy[chosen].T, s=9, alpha=0.75, color=colour, marker=marker, linewidths=0, label=name)
         axis.set(xticks=[], yticks=[])
         axis.set_title(title, fontsize=10)
     handles, labels = axes.flat[0].get_legend_handles_labels()

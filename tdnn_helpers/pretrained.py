@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import io
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ import torchvision
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from . import store
+from . import efficientnet, store
 from .files import verified
 from .fingerprint import digest
 from .models import Normalise
@@ -30,18 +29,9 @@ from .split import Split
 
 LITE0 = "efficientnet-lite0"
 _LITE0_FILE = "pretrained/efficientnet-lite0-57934424.pth"  # below data/; its name starts with its SHA-256
-# Kernel, stride, expansion, channels and number of blocks of each stage (Tan & Le, 2019, table 1).
-_STAGES = (
-    (3, 1, 1, 16, 1),
-    (3, 2, 6, 24, 2),
-    (5, 2, 6, 40, 2),
-    (3, 2, 6, 80, 3),
-    (5, 1, 6, 112, 3),
-    (5, 2, 6, 192, 4),
-    (3, 1, 6, 320, 1),
-)
 _BATCH = 64  # images at once in pretrained_features
-_SOURCE = digest(Path(__file__).read_bytes())  # as it was imported, not as an editor may have left it since
+# As they were imported, not as an editor may have left them since.
+_SOURCES = tuple(digest(Path(file).read_bytes()) for file in (__file__, efficientnet.__file__))
 
 
 class Backbone(nn.Module):
@@ -97,7 +87,7 @@ def pretrained(name: str = LITE0) -> Backbone:
     if name == LITE0:
         categories = torchvision.models.EfficientNet_B0_Weights.DEFAULT.meta["categories"]  # the same 1000
         inputs = Normalise([127 / 255] * 3, [128 / 255] * 3)
-        backbone = Backbone(_lite0_body(), nn.Linear(1280, 1000), inputs, categories)
+        backbone = Backbone(efficientnet.lite0_body(), nn.Linear(1280, 1000), inputs, categories)
         _load_in_order(backbone, torch.load(verified(_LITE0_FILE), map_location="cpu", weights_only=True))
     else:
         backbone = _from_torchvision(name)
@@ -168,51 +158,6 @@ def stage_maps(backbone: Backbone, images: torch.Tensor, layers: Sequence[str]) 
     return {layer: seen[layer] for layer in layers}
 
 
-# ---- EfficientNet-Lite0 ----------------------------------------------------------------------------------------------
-
-
-class SameConv2d(nn.Conv2d):
-    """A convolution padded as TensorFlow does it ("SAME"): the output has ⌈side / stride⌉ pixels, and an odd row or
-    column of zeros goes to the bottom or the right. PyTorch's symmetric padding would shift every strided layer."""
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        (kernel, _), (stride, _) = self.kernel_size, self.stride
-        if stride == 1:
-            return F.conv2d(images, self.weight, self.bias, padding=kernel // 2, groups=self.groups)
-        down, across = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in images.shape[2:])
-        images = F.pad(images, (across // 2, across - across // 2, down // 2, down - down // 2))
-        return F.conv2d(images, self.weight, self.bias, stride, groups=self.groups)
-
-
-def _unit(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    convolution = SameConv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
-    return [convolution, nn.BatchNorm2d(outputs, eps=1e-3), nn.ReLU6(inplace=True)]
-
-
-class InvertedBottleneck(nn.Sequential):
-    """Expand the channels, convolve each by itself, project them down; the input is added where the shapes agree
-    (Sandler et al., 2018). EfficientNet's Lite models leave out squeeze-and-excitation and use ReLU6."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
-        wide = inputs * expansion
-        expand = _unit(inputs, wide) if expansion > 1 else []
-        super().__init__(*expand, *_unit(wide, wide, kernel, stride, groups=wide), *_unit(wide, outputs)[:2])
-        self.residual = stride == 1 and inputs == outputs
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return images + super().forward(images) if self.residual else super().forward(images)
-
-
-def _lite0_body() -> nn.Sequential:
-    parts, channels = OrderedDict(stem=nn.Sequential(*_unit(3, 32, 3, 2))), 32
-    for number, (kernel, stride, expansion, outputs, repeats) in enumerate(_STAGES, start=1):
-        blocks = [InvertedBottleneck(channels, outputs, kernel, stride, expansion)]
-        blocks += [InvertedBottleneck(outputs, outputs, kernel, 1, expansion) for _ in range(repeats - 1)]
-        parts[f"stage{number}"], channels = nn.Sequential(*blocks), outputs
-    parts["top"] = nn.Sequential(*_unit(channels, 1280))
-    return nn.Sequential(parts | {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()})
-
-
 def _load_in_order(backbone: Backbone, weights: dict[str, torch.Tensor]) -> None:
     """Both sides list their tensors from the image to the logits, so the names need no translation."""
     own = {name: tensor for name, tensor in backbone.state_dict().items() if not name.startswith("normalise.")}
@@ -280,7 +225,7 @@ def _kept(
         raise ValueError(f"an image needs at least 1 pixel a side, not {size}.")
     device = pick_device()
     weights = _LITE0_FILE if name == LITE0 else _torchvision_weights(name).url
-    versions = (_SOURCE, torch.__version__, torchvision.__version__)
+    versions = (*_SOURCES, torch.__version__, torchvision.__version__)
     pixels = digest(split.images.contiguous().numpy())
     key = repr((versions, device.type, weights, size, what, tuple(split.images.shape), pixels))
     path = store.folder() / f"{digest(key.encode())}.features"

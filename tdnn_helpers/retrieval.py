@@ -74,7 +74,7 @@ def retrieval_scores(
     """``{"AUROC", "recall@1", "recall@5", "mAP"}``, each from 0 to 1, of embeddings float Q×D and G×D with labels int Q
     and int G. What ``never`` leaves out (see :func:`rank`) counts nowhere. Raises ValueError as the parts do."""
     distance = distances(queries.cpu(), gallery.cpu())
-    order = rank(distance, never)
+    order = rank(distance, None if never is None else never.cpu())
     hits = (query_labels.unsqueeze(1) == gallery_labels.unsqueeze(0)).cpu().gather(1, order)
     return {
         "AUROC": same_different_auroc(distance.gather(1, order), hits),

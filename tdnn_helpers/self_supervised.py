@@ -61,7 +61,7 @@ class JointEmbedding(nn.Module):
 
     All that lasts from step to step (the target network, the queue) is part of the state dict, so that a checkpoint
     holds it. Only :meth:`follow` and :meth:`enqueue` change it, in training mode alone. A method whose part is missing
-    raises ValueError and names it.
+    raises ValueError and names it, except the predictor: its absence is what shows the collapse.
 
     Args:
         encoder: images N×C×H×W → features N×D. It is what remains when the training is over.
@@ -136,7 +136,8 @@ def dimensions(embeddings: torch.Tensor) -> torch.Tensor:
 
 def collapse(embeddings: torch.Tensor) -> dict[str, torch.Tensor]:
     """Two measures of a batch of embeddings N×E, as metrics of an objective: the *spread* of their directions (0 if all
-    point the same way, at most 1), and the number of *dimensions* that they use."""
+    point the same way, 1 if they cancel out on average, as two opposite points do), and the number of *dimensions* that
+    they use."""
     embeddings = embeddings.detach().float()
     return {"spread": spread(F.normalize(embeddings)), "dimensions": dimensions(embeddings)}
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import difflib
-import json
 import os
 import platform
 import random
@@ -78,6 +77,24 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+@contextmanager
+def untouched_random_state():
+    """Whatever is seeded or drawn inside, Python, NumPy and torch (every device) go on outside as if it were not."""
+    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(cpu)
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda)
+        if mps is not None:
+            torch.mps.set_rng_state(mps)
 
 
 def keep_freed_memory() -> bool:
@@ -184,7 +201,7 @@ class Session:
 
 
 def start(lesson: str, seed: int = 0, threads: int = 1) -> Session:
-    """Open a lesson: seed, figure style, allocator, threads; prints where this runs, how large, and how long it took.
+    """Open a lesson: seed, figure style, allocator, threads; prints where this runs and how large.
 
     ``threads``: CPU threads of torch in this process. One is best for the small networks of the course: a second thread
     gains little on a quiet machine and costs much on a busy one, and ``compare`` uses all cores with processes anyway.
@@ -199,15 +216,4 @@ def start(lesson: str, seed: int = 0, threads: int = 1) -> Session:
     if session.device.type == "cpu":
         keep_freed_memory()
     print(session)
-    print(_committed_run(lesson))
     return session
-
-
-def _committed_run(lesson: str) -> str:
-    """How long the run took whose outputs are committed, so that a reader knows how long to wait."""
-    notebook = _ROOT / "notebooks" / f"{lesson}.ipynb"
-    measured = json.loads(notebook.read_text("utf-8"))["metadata"].get("tdnn") if notebook.is_file() else None
-    if not measured:
-        return "How long this lesson takes has not been measured yet."
-    place = f"{measured['cpus']} CPU cores" if measured["device"] == "cpu" else measured["device"]
-    return f"The {measured['budget']} run of this lesson took {measured['seconds'] / 60:.1f} minutes on {place}."

@@ -29,8 +29,8 @@ class Split:
         name: what to call it in figures and messages.
 
     Raises:
-        TypeError: images that are not uint8, or targets that are neither int64 nor float32.
-        ValueError: other shapes, lengths that differ, or labels out of range.
+        TypeError: a column that is no tensor, images that are not uint8, targets that are neither int64 nor float32.
+        ValueError: other shapes, lengths that differ, labels out of range, or classes for float32 targets.
     """
 
     images: torch.Tensor
@@ -43,6 +43,9 @@ class Split:
         object.__setattr__(self, "classes", tuple(self.classes))
         object.__setattr__(self, "extra", MappingProxyType(dict(self.extra)))
         images, targets = self.images, self.targets
+        for what, column in {"images": images, "targets": targets, **self.extra}.items():
+            if not isinstance(column, torch.Tensor):
+                raise TypeError(f"{what} must be a torch tensor, not a {type(column).__name__}: torch.from_numpy(…).")
         if images.dtype != torch.uint8:
             raise TypeError(
                 f"images must be uint8 from 0 to 255, but these are {images.dtype}"
@@ -54,6 +57,10 @@ class Split:
         for what, column in {"targets": targets, **self.extra}.items():
             if len(column) != len(images):
                 raise ValueError(f"there are {len(images)} images but {len(column)} {what}.")
+        if targets.dtype == torch.int64 and targets.ndim != 1:
+            raise ValueError(f"class indices must have one dimension, but their shape is {tuple(targets.shape)}.")
+        if targets.dtype == torch.float32 and self.classes:
+            raise ValueError("float32 targets are values, and values have no classes: leave classes out.")
         if targets.dtype == torch.int64 and len(targets):
             low, high = int(targets.min()), int(targets.max())
             if low < 0 or high >= len(self.classes):
@@ -122,14 +129,19 @@ class Split:
         if not fractions or min(fractions) <= 0 or total > 1 + 1e-9:
             raise ValueError(f"fractions must be above 0 and add up to at most 1, but they are {fractions}.")
         shares = [*fractions, 1 - total] if total < 1 - 1e-9 else list(fractions)
-        part = np.searchsorted(np.cumsum(shares[:-1]), self._places(random_stream(seed, "split")), side="right")
+        stream = random_stream(seed, "split")
+        for _ in range(20):  # a large group can leave a part without a class: then the groups are dealt anew
+            part = np.searchsorted(np.cumsum(shares[:-1]), self._places(stream), side="right")
+            if self._lacking(part, len(shares)) is None:
+                break
         return tuple(self[torch.from_numpy(part == i)] for i in self._checked(part, len(shares)))
 
     def folds(self, k: int, *, seed: int) -> list[tuple[Split, Split]]:
         """``k`` pairs (training, validation) of k-fold cross-validation; stratified, and groups stay together."""
         if k < 2:
             raise ValueError(f"cross-validation needs at least 2 folds, not {k}.")
-        fold = np.minimum((self._places(random_stream(seed, "folds")) * k).astype(int), k - 1)
+        stream = random_stream(seed, "folds")
+        fold = self._dealt(k, stream) if "group" in self.extra else (self._places(stream) * k).astype(int)
         return [(self[torch.from_numpy(fold != i)], self[torch.from_numpy(fold == i)]) for i in self._checked(fold, k)]
 
     def _unit(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -150,6 +162,17 @@ class Split:
             place[members] = (end - size[members] / 2) / end[-1]
         return place[unit]
 
+    def _dealt(self, k: int, stream: torch.Generator) -> np.ndarray:
+        """A fold from 0 to k − 1 for each image: of each class the largest group first, to the fold with the fewest
+        images of the class so far (of equals, to that with the fewest images)."""
+        unit, size, stratum = self._unit()
+        shuffled = torch.randperm(len(size), generator=stream).numpy()
+        fold, held = np.empty(len(size), dtype=int), np.zeros((k, stratum.max() + 1))
+        for one in shuffled[np.argsort(-size[shuffled], kind="stable")]:
+            fold[one] = np.lexsort((held.sum(1), held[:, stratum[one]]))[0]
+            held[fold[one], stratum[one]] += size[one]
+        return fold[unit]
+
     def _stratified_order(self, stream: torch.Generator) -> torch.Tensor:
         """A random order of the images in which every prefix has the class proportions of the whole."""
         if not self.classes:
@@ -157,16 +180,24 @@ class Split:
         place = replace(self, extra={})._places(stream)
         return torch.from_numpy(np.argsort(place, kind="stable"))
 
-    def _checked(self, part: np.ndarray, parts: int) -> range:
-        """``range(parts)``, if every class is in every part; ``part`` says which part each image is in."""
-        unit, _, _ = self._unit()
-        kind = "groups" if "group" in self.extra else "images"
+    def _lacking(self, part: np.ndarray, parts: int) -> int | None:
+        """The first class that is not in every part (0 if there are no classes), or None."""
         for c in range(max(len(self.classes), 1)):
             members = self.targets.numpy() == c if self.classes else np.ones(len(self), dtype=bool)
             if len(np.unique(part[members])) < parts:
-                name = f'class "{self.classes[c]}"' if self.classes else "the split"
-                count = len(np.unique(unit[members]))
-                raise ValueError(f"{name} has {count} {kind}, too few for {parts} such parts: each part needs one.")
+                return c
+        return None
+
+    def _checked(self, part: np.ndarray, parts: int) -> range:
+        """``range(parts)``, if every class is in every part; ``part`` says which part each image is in."""
+        c = self._lacking(part, parts)
+        if c is not None:
+            unit, _, _ = self._unit()
+            members = self.targets.numpy() == c if self.classes else np.ones(len(self), dtype=bool)
+            name = f'class "{self.classes[c]}"' if self.classes else "the split"
+            kind = "groups" if "group" in self.extra else "images"
+            count = len(np.unique(unit[members]))
+            raise ValueError(f"{name} has {count} {kind}, too few for {parts} such parts: each part needs one.")
         return range(parts)
 
     # ---- edits -------------------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ a dozen lines and shows that both give the same numbers.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,16 +18,15 @@ import torch
 from torch import nn
 
 from .augment import Augment
+from .batches import Order, ordered_batches, training_batches
 from .checkpoint import Checkpoint
 from .distributed import Team, in_all_processes
 from .faults import Diverged, one_sentence
 from .objectives import Batch, Objective, classification, regression  # noqa: F401 (a reader takes them from here)
 from .run import History, Run
-from .session import pick_device, progress, quiet
+from .session import pick_device, progress, quiet, untouched_random_state
 from .split import Split
 
-# (steps done, generator) → int64 positions of the images to visit next
-Order = Callable[[int, torch.Generator], torch.Tensor]
 CHECK_EVERY = 20  # steps between two looks at the losses; on a GPU each look waits for the device
 
 
@@ -40,6 +40,8 @@ def one_cycle(optimizer: torch.optim.Optimizer, steps: int):
 
     The momentum stays what it is: by default torch would cycle it too, and give momentum to an optimizer without any.
     """
+    if steps == 1:  # nowhere to rise from
+        return constant(optimizer, steps)
     rates = [group["lr"] for group in optimizer.param_groups]
     quarter = 0.26  # with 0.25 and a run of four steps, torch would divide by the zero steps before the peak
     return torch.optim.lr_scheduler.OneCycleLR(
@@ -117,6 +119,10 @@ def fit(
         raise ValueError("give either epochs or steps, and only one of them.")
     if not len(train):
         raise ValueError("the training split is empty.")
+    if val is not None and not len(val):
+        raise ValueError("the validation split is empty.")
+    if batch_size < 1 or (evaluate_every is not None and evaluate_every < 1):
+        raise ValueError(f"batch_size and evaluate_every are at least 1, not {batch_size} and {evaluate_every}.")
     if patience is not None and val is None:
         raise ValueError("patience needs a validation split: training data cannot say when to stop.")
     if on_divergence not in ("raise", "stop"):
@@ -129,19 +135,18 @@ def fit(
     evaluate_every = evaluate_every or min(per_epoch, steps)
 
     team = Team.join(device)
-    team.same_call(images=len(train), val=val and len(val), steps=steps, batch_size=batch_size, every=evaluate_every)
+    held_out = None if val is None else len(val)
+    team.same_call(images=len(train), val=held_out, steps=steps, batch_size=batch_size, every=evaluate_every)
     model.to(device)
     optimizer = (optimizer or sgd())(model.parameters())
-    noted = {}
-    if checkpoint is not None and order is not None:
-        # Two curricula may differ in nothing but their ranking, which the first batch shows.
-        first = _positions(order, 0, torch.Generator().manual_seed(seed), len(train))[:batch_size]
-        noted = {"order": order, "first batch": tuple(first.tolist())}
     kept = Checkpoint(
         checkpoint, model, optimizer, {"train": train, "val": val}, team, steps=steps, batch_size=batch_size, seed=seed,
         precision=precision, patience=patience, evaluate_every=evaluate_every, on_divergence=on_divergence,
-        device=device.type, objective=objective, schedule=schedule, augment=augment, **noted,
+        device=device.type, objective=objective, schedule=schedule, augment=augment,
+        **({} if order is None else {"order": order}),
     )  # fmt: skip
+    if val is not None:  # it stays on the device too
+        val = replace(val, images=val.images.to(device), targets=val.targets.to(device))
     scheduler = schedule(optimizer, steps)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
     generator, history = torch.Generator(device).manual_seed(seed), History()
@@ -155,7 +160,7 @@ def fit(
     with (
         team,
         kept,
-        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        untouched_random_state(),
         quiet() if team.rank else nullcontext(),
         progress(steps, "training") as bar,
         team.averaging(model, objective) as averaged,
@@ -166,7 +171,7 @@ def fit(
         model.train()
         if run.finished:
             return history
-        batches = _training_batches(train, batch_size, augment, order, seed, run)
+        batches = training_batches(train, batch_size, augment, order, seed, run)
         bar.update(run.step)
         for step in range(run.step + 1, steps + 1):
             kept.between_steps(run, due=run.step % evaluate_every == 0)
@@ -236,50 +241,6 @@ def _mixed(device: torch.device, precision: torch.dtype):
     return torch.autocast(device.type, precision) if precision != torch.float32 else nullcontext()
 
 
-def _training_batches(
-    split: Split, batch_size: int, augment: Augment | None, order: Order | None, seed: int, run: Run
-) -> Iterator[Batch]:
-    """Batches without end, from the place in the order of images that the run has reached."""
-    device, done, step = run.losses.device, run.step, 0
-    order_generator = torch.Generator().manual_seed(seed)
-    images, targets = split.images.to(device), split.targets.to(device)
-    while True:
-        # A run that goes on draws the orders of its first steps again, to reach the same random state.
-        for indices in _positions(order, step, order_generator, len(split)).to(device).split(batch_size):
-            step += 1
-            if step <= done:
-                continue
-            batch = Batch(_to_unit(images[indices]), targets[indices], indices, len(split.classes))
-            if augment is not None:
-                batch = batch._replace(images=augment(batch.images, run.augment_generator))
-            yield batch
-
-
-def _positions(order: Order | None, step: int, generator: torch.Generator, images: int) -> torch.Tensor:
-    """What ``order`` says after this many steps, or all positions in random order. ValueError if it is no order."""
-    if order is None:
-        return torch.randperm(images, generator=generator)
-    positions = order(step, generator)
-    listed = isinstance(positions, torch.Tensor) and positions.dtype == torch.int64 and positions.ndim == 1
-    if not listed or not len(positions) or positions.min() < 0 or positions.max() >= images:
-        raise ValueError(
-            f"order must return a 1-D int64 tensor of at least one position from 0 to {images - 1}; after {step} steps "
-            "it did not."
-        )
-    return positions
-
-
-def _to_unit(images: torch.Tensor) -> torch.Tensor:
-    """uint8 0 to 255 → float32 0 to 1."""
-    return images.to(torch.float32).div_(255)
-
-
-def _ordered_batches(split: Split, batch_size: int, device: torch.device) -> Iterator[Batch]:
-    for indices in torch.arange(len(split)).split(batch_size):
-        images, targets = split.images[indices].to(device), split.targets[indices].to(device)
-        yield Batch(_to_unit(images), targets, indices.to(device), len(split.classes))
-
-
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
@@ -297,12 +258,12 @@ def evaluate(
         raise ValueError("the split is empty: there is nothing to evaluate.")
     device = torch.device(device or pick_device())
     model.to(device).eval()
-    totals: dict[str, float] = {}
-    for batch in _ordered_batches(split, batch_size, device):
+    measured = []
+    for batch in ordered_batches(split, batch_size, device):
         loss, metrics = objective(model, batch)
-        for name, value in {"loss": loss, **metrics}.items():
-            totals[name] = totals.get(name, 0.0) + float(value) * len(batch.images)
-    return {name: total / len(split) for name, total in totals.items()}
+        measured.append((len(batch.images), {"loss": loss, **metrics}))
+    # Read after the last batch: on a GPU each look waits for the device.
+    return {name: sum(n * float(one[name]) for n, one in measured) / len(split) for name in measured[0][1]}
 
 
 def _evaluate_together(
@@ -322,4 +283,4 @@ def predict(
     """The model's output for every image, in order, in eval mode: float32 on the CPU (logits N×K for a classifier)."""
     device = torch.device(device or pick_device())
     model.to(device).eval()
-    return torch.cat([model(batch.images).float().cpu() for batch in _ordered_batches(split, batch_size, device)])
+    return torch.cat([model(batch.images).float().cpu() for batch in ordered_batches(split, batch_size, device)])

@@ -131,6 +131,7 @@ def combine(logits: torch.Tensor, rule: str = "mean") -> torch.Tensor:
     check_known(rule, RULES, "rule")
     if logits.ndim != 3 or not logits.shape[1]:
         raise ValueError(f"combine takes logits of images × views × classes, not of shape {tuple(logits.shape)}.")
+    logits = logits if logits.dtype == torch.float64 else logits.float()  # a quantile takes no half precision
     if rule == "mean logit":
         return logits.mean(1).softmax(-1)
     if rule == "product":
@@ -143,6 +144,7 @@ def combine(logits: torch.Tensor, rule: str = "mean") -> torch.Tensor:
         return (F.one_hot(p.argmax(-1), p.shape[-1]).sum(1) + mean / 2) / (views + 0.5)
     # Torch's median of an even number of values is the lower one of the two in the middle; a quantile lies between.
     score = {"median": lambda: p.quantile(0.5, 1), "max": lambda: p.amax(1), "min": lambda: p.amin(1)}[rule]()
+    score = score.clamp_min(torch.finfo(score.dtype).tiny)  # sure views that contradict each other leave nothing
     return score / score.sum(-1, keepdim=True)
 
 

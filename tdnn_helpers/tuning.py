@@ -7,10 +7,11 @@ suits it, and the test results of all other rates stay unread.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from .compare import Arm, compare
-from .effects import check_known
+from .effects import check_known, last_of_each
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +34,8 @@ def sweep(
     for name, tried in rates.items():
         if BETWEEN in name or not len(tried):
             raise ValueError(f'"{name}" needs at least one rate, and a name without "{BETWEEN}".')
-    runs = compare({f"{name}{BETWEEN}{rate:g}": arm(name, rate) for name in rates for rate in rates[name]}, seeds)
+    tries = [(name, float(rate)) for name in rates for rate in rates[name]]
+    runs = compare({f"{name}{BETWEEN}{rate!r}": arm(name, rate) for name, rate in tries}, seeds)
     parts = runs["arm"].astype(str).str.split(BETWEEN, expand=True)
     return runs.assign(name=pd.Categorical(parts[0], list(rates), ordered=True), rate=parts[1].astype(float))
 
@@ -45,15 +47,62 @@ def ends(runs: pd.DataFrame, metric: str = "accuracy", split: str = "val") -> pd
     """
     rows = runs[runs["split"] == split]
     check_known(metric, rows["metric"].unique(), f"{split} metric")
-    rows = rows[rows["metric"] == metric].sort_values("step")
-    return rows.groupby(["name", "rate", "seed"], observed=True)["value"].last().unstack("seed")
+    keys = ["name", "rate", "seed"]
+    return last_of_each(rows[rows["metric"] == metric], keys).set_index(keys)["value"].unstack("seed")
 
 
 def best_rates(runs: pd.DataFrame, metric: str = "accuracy", split: str = "val") -> dict[str, float]:
     """name → the rate with the highest mean last value over seeds, of a validation metric by default. A run without
-    that value counts as nothing gained: its rate is left out."""
+    that value counts as nothing gained: its rate is left out. ValueError if that leaves a name without a rate."""
     mean = ends(runs, metric, split).dropna().mean(axis=1)
+    for name in runs["name"].cat.categories:
+        if name not in mean.index.get_level_values("name"):
+            raise ValueError(f'every rate of "{name}" lost a run: runs.attrs["failures"] says why.')
     return {name: float(mean[name].idxmax()) for name in runs["name"].cat.categories}
+
+
+def tune(
+    arm: Callable[[str, float], Arm],
+    names: Iterable[str],
+    grid: Sequence[float],
+    seeds: int | Iterable[int] = 5,
+    metric: str = "accuracy",
+    split: str = "val",
+) -> dict[str, float]:
+    """name → its best rate of a long grid, in the sense of :func:`best_rates`, without running all of the grid: start
+    with the three rates in the middle, and as long as a name's best rate is the first or the last that it tried, try
+    the next one beyond. A result at an end of the whole grid says that the grid is too short.
+
+    ``grid``: rising learning rates. Raises ValueError if it is empty or doesn't rise, or if no rate of a name gave the
+    metric.
+    """
+    import pandas as pd
+
+    grid = list(grid)
+    if not grid or any(low >= high for low, high in pairwise(grid)):
+        raise ValueError(f"the grid must be learning rates that rise, not {grid}.")
+    seeds = seeds if isinstance(seeds, int) else list(seeds)
+    start = max(0, (len(grid) - 3) // 2)
+    wanted = {name: grid[start : start + 3] for name in names}
+    tried, runs, best = {name: list(rates) for name, rates in wanted.items()}, [], {}
+    while wanted:
+        runs.append(sweep(arm, wanted, seeds))
+        found = ends(pd.concat(runs), metric, split).dropna().mean(axis=1)
+        for name in tried:
+            if name not in found.index:
+                raise ValueError(f"{name} gave no {split} {metric} at {', '.join(f'{r:g}' for r in tried[name])}.")
+            best[name] = found[name].idxmax()
+        beside = {name: [r for r in _beside(grid, rate) if r not in tried[name]] for name, rate in best.items()}
+        wanted = {name: rates for name, rates in beside.items() if rates}
+        for name, rates in wanted.items():
+            tried[name] += rates
+    return {name: float(rate) for name, rate in best.items()}
+
+
+def _beside(grid: list[float], rate: float) -> list[float]:
+    """The rate and its neighbours in the grid."""
+    place = grid.index(rate)
+    return grid[max(0, place - 1) : place + 2]
 
 
 def at_rates(runs: pd.DataFrame, rates: Mapping[str, float]) -> pd.DataFrame:

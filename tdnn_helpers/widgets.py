@@ -107,6 +107,7 @@ def _caption(setting: Mapping[str, Any]) -> str:
 
 
 def _alt(draw: Callable, setting: Mapping[str, Any]) -> str:
+    draw = getattr(draw, "func", draw)  # of a partial
     described = (inspect.getdoc(draw) or draw.__name__.replace("_", " ")).splitlines()[0].rstrip(".")
     return f"{described}; {_caption(setting)}."
 

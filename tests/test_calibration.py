@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.stats import binomtest
 
 from tdnn_helpers.calibration import expected_calibration_error, fit_temperature, plot_reliability, reliability
 
@@ -64,6 +65,8 @@ def test_bad_input_gets_one_sentence(answers):
         expected_calibration_error(p.log(), targets)
     with pytest.raises(ValueError, match="softmax of logits first"):
         reliability(torch.tensor([[1.5, -0.5]]), torch.tensor([0]))
+    with pytest.raises(ValueError, match="softmax of logits first"):
+        reliability(torch.full_like(p, torch.nan), targets)
     for wrong in ((p, targets[:9]), (p[0], targets), (p[:0], targets[:0])):
         with pytest.raises(ValueError, match="N×K and targets N, at least one"):
             reliability(*wrong)
@@ -80,3 +83,18 @@ def test_the_figure_has_a_panel_for_each_table(answers):
     assert len(bars) == 5 and sum(bar.get_height() for bar in bars) == pytest.approx(100)
     assert bars[-1].get_x() + bars[-1].get_width() == pytest.approx(100)
     plt.close(figure)
+
+
+def test_a_bin_with_few_answers_has_no_dot():
+    p = torch.tensor([[0.95, 0.05]] * 20 + [[0.65, 0.35]] * 19)
+    table = reliability(p, torch.zeros(39, dtype=torch.int64), bins=10)
+
+    def drawn(**fewest):
+        figure = plot_reliability({"both": table}, **fewest)
+        plt.close(figure)
+        line, _, (bars,) = figure.axes[0].containers[-1]
+        return line.get_xdata().tolist(), bars.get_segments()
+
+    assert drawn()[0] == pytest.approx([95]) and drawn(fewest=1)[0] == pytest.approx([65, 95])
+    wilson = binomtest(20, 20).proportion_ci(method="wilson")
+    assert drawn()[1][0][:, 1] == pytest.approx([100 * wilson.low, 100 * wilson.high], abs=0.01)

@@ -54,7 +54,7 @@ def test_seconds_of_a_step():
     seconds = step_seconds(models, torch.rand(4, 3, 32, 32), rounds=3)
     assert list(seconds) == ["short", "long"] and all(len(found) == 3 for found in seconds.values())
     assert 0 < min(seconds["short"]) < min(seconds["long"])
-    assert all(model.calls == 4 and model.weight.grad is None and model.training for model in models.values())
+    assert all(model.calls == 0 and model.weight.grad is None for model in models.values())  # copies were timed
 
 
 def test_no_round_is_refused():

@@ -65,6 +65,10 @@ def zeros(n=3, **change):
         (dict(targets=torch.tensor([0, -1, 1])), ValueError, "from -1 to 1"),
         (dict(targets=torch.zeros(3).double()), TypeError, "int64 class indices or float32.*float64"),
         (dict(targets=torch.zeros(3).int()), TypeError, "int32"),
+        (dict(images=np.zeros((3, 1, 2, 2), np.uint8)), TypeError, "images must be a torch tensor, not a ndarray"),
+        (dict(targets=np.zeros(3, np.int64)), TypeError, "targets must be a torch tensor, not a ndarray"),
+        (dict(targets=torch.zeros(3, 1).long()), ValueError, r"one dimension, but their shape is \(3, 1\)"),
+        (dict(targets=torch.zeros(3)), ValueError, "values have no classes"),
     ],
 )
 def test_bad_input_gets_one_sentence(change, error, message):
@@ -199,6 +203,17 @@ def test_a_group_stays_together_even_if_its_images_have_several_classes():
     left, right = split.split(0.5, seed=0)
     assert len(left) == len(right) == 20
     assert not set(left.extra["group"].tolist()) & set(right.extra["group"].tolist())
+
+
+@pytest.mark.parametrize("sizes", [(10, 1, 1), (6, 1, 1, 1, 1), (12, *[1] * 8), (8, 4, 4, 4)])
+def test_a_large_group_does_not_leave_a_part_empty(sizes):
+    group = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    images = torch.zeros(len(group), 1, 1, 1, dtype=torch.uint8)
+    split = Split(images, torch.zeros(len(group)).long(), ("a",), {"group": group})
+    for seed in range(40):
+        assert min(map(len, split.split(0.8, seed=seed))) > 0
+        held_out = [len(val) for _, val in split.folds(3, seed=seed)]
+        assert min(held_out) > 0 and sum(held_out) == len(group) and max(held_out) <= max(sizes[0], len(group) // 3 + 1)
 
 
 @pytest.mark.parametrize("k", [2, 3, 5])
@@ -365,6 +380,8 @@ def test_folder_of_images(tmp_path):
     (tmp_path / "pets" / "cat" / "notes.txt").write_text("no image")
     (tmp_path / "pets" / "cat" / "._first.bmp").write_bytes(b"what a Mac leaves in an archive")
     (tmp_path / "pets" / ".hidden").mkdir()
+    save(tmp_path / "pets" / "cat" / ".ipynb_checkpoints" / "first-checkpoint.bmp")
+    save(tmp_path / "pets" / "__MACOSX" / "cat" / "first.bmp")
     for source in (tmp_path / "pets", str(tmp_path / "pets")):
         split = load(source)
         assert split.classes == ("cat", "dog") and split.name == "pets"

@@ -6,7 +6,16 @@ import torch
 from torch import nn
 
 from tdnn_helpers.data import load
-from tdnn_helpers.features import features, knn_accuracy, linear_probe, linear_probes, project, silhouette, standardise
+from tdnn_helpers.features import (
+    features,
+    knn_accuracy,
+    knn_predict,
+    linear_probe,
+    linear_probes,
+    project,
+    silhouette,
+    standardise,
+)
 from tdnn_helpers.models import mlp, small_cnn
 
 
@@ -57,8 +66,9 @@ def test_knn_accuracy_equals_scikit_learn(k):
     rng = torch.Generator().manual_seed(k)
     points, labels = torch.randn(90, 3, generator=rng), torch.randint(0, 4, (90,), generator=rng)
     fresh, truth = torch.randn(40, 3, generator=rng), torch.randint(0, 4, (40,), generator=rng)
-    reference = KNeighborsClassifier(k).fit(points, labels).score(fresh, truth)
-    assert knn_accuracy(points, labels, fresh, truth, k) == pytest.approx(reference)
+    reference = KNeighborsClassifier(k).fit(points, labels)
+    assert knn_predict(points, labels, fresh, k).tolist() == reference.predict(fresh).tolist()
+    assert knn_accuracy(points, labels, fresh, truth, k) == pytest.approx(reference.score(fresh, truth))
 
 
 def blobs(count, seed, noise=1.0, dimensions=8):

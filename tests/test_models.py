@@ -357,6 +357,21 @@ def test_networks_of_every_kind_learn_all_their_weights(colour, convolution):
     assert all(p.grad.isfinite().all() and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
+@pytest.mark.parametrize("convolution", CONVOLUTIONS)
+def test_only_a_depthwise_network_keeps_its_first_layer_standard(colour, convolution):
+    width, pixels = 4, colour.images.float() / 255
+    model = small_cnn(colour, width=width, depth=2, convolution=convolution)
+    first, standard = model[1], convolution in ("standard", "depthwise")
+    kinds = [CONVOLUTIONS[convolution](a, b, bias=False) for a, b in ((4, 4), (4, 8), (8, 8), (8, 16), (16, 16))]
+    start = 9 * 3 * width if standard else count_parameters(CONVOLUTIONS[convolution](3, width, bias=False))
+    norms = sum(2 * 2 * channels for channels in (4, 8, 16))
+    assert count_parameters(model) == start + sum(map(count_parameters, kinds)) + norms + 16 * 5 + 5
+    assert isinstance(first, nn.Conv2d) == standard
+    grey = small_cnn(Split(colour.images[:, :1], colour.targets, colour.classes), width=width, convolution=convolution)
+    maps = grey[1](pixels[:, :1])
+    assert torch.linalg.matrix_rank(maps.transpose(0, 1).flatten(1), rtol=1e-4) > 1 or convolution == "bottleneck"
+
+
 def test_unknown_pools_and_convolutions_are_named_with_the_nearest(colour):
     with pytest.raises(ValueError, match='unknown pool "avrage".*Did you mean "average".*Known: max, average'):
         small_cnn(colour, pool="avrage")

@@ -30,6 +30,17 @@ def test_last_values_takes_the_last_step_of_each_seed(runs):
     assert table.loc[0, "a"] == pytest.approx(0.2 + 0.2)
 
 
+def test_a_last_value_that_is_missing_is_not_replaced_by_an_earlier_one(runs):
+    end = (runs["arm"] == "z") & (runs["seed"] == 0) & (runs["step"] == runs["step"].max())
+    table = last_values(runs.assign(value=runs["value"].mask(end)), "accuracy")
+    assert np.isnan(table.loc[0, "z"]) and table.notna().sum().sum() == 7
+
+
+def test_arms_are_joined_by_seed_unless_they_are_no_pairs(runs):
+    joined, alone = (len(plot_arms(runs, "accuracy", join=join).axes[0].lines) for join in (True, False))
+    assert joined - alone == 4
+
+
 def test_curves_draw_the_mean_with_its_interval(runs):
     axis = plot_curves(runs, "accuracy", "test", percent=True).axes[0]
     line = {line.get_label(): line for line in axis.lines}["z"]
@@ -62,6 +73,11 @@ def test_an_unknown_metric_is_a_clear_error(runs):
         plot_curves(runs, "loss", "test")
     with pytest.raises(ValueError, match='no "loss" was recorded'):
         last_values(runs, "loss")
+
+
+def test_no_images_are_a_clear_error():
+    with pytest.raises(ValueError, match="no images to show"):
+        show_images(torch.zeros(0, 1, 2, 2))
 
 
 def test_images_are_drawn_with_their_class_names():

@@ -13,7 +13,8 @@ from torch import nn
 from tdnn_helpers import pretrained as room
 from tdnn_helpers import store
 from tdnn_helpers.data import load
-from tdnn_helpers.pretrained import SameConv2d, pretrained, pretrained_features
+from tdnn_helpers.efficientnet import SameConv2d
+from tdnn_helpers.pretrained import pretrained, pretrained_features
 from tdnn_helpers.session import data_dir
 
 
@@ -218,7 +219,7 @@ def test_features_are_computed_again_when_anything_differs(emoji, runs, monkeypa
     pretrained_features(emoji, size=32, layer="stem")
     pretrained_features(emoji[[1, 0, 2, 3, 4, 5]], size=32)
     with monkeypatch.context() as patch:
-        patch.setattr(room, "_SOURCE", "another version")
+        patch.setattr(room, "_SOURCES", ("another version",))
         pretrained_features(emoji, size=32)
     assert runs == [6] * 6
     pretrained_features(emoji, size=32)

@@ -38,6 +38,8 @@ def test_noise_has_the_standard_deviation_it_says_and_stays_in_range():
     )
     wild = noise(2.0)(grey, draws())
     assert (float(wild.min()), float(wild.max())) == (0.0, 1.0)
+    black = noise(0.1)(torch.zeros_like(grey), draws())
+    assert float(black.mean()) == pytest.approx(0.04, abs=0.002)  # 0.1 / √(2π): half of the noise is cut off
 
 
 @pytest.mark.parametrize("pixels", [0.3, 1.0, 2.0])

@@ -416,6 +416,13 @@ def test_one_cycle_rises_for_a_quarter_and_falls_to_nothing():
     assert 0 < rates[-1] < 1e-4 * 0.2
 
 
+def test_one_step_is_taken_at_the_full_rate(digits):
+    model = linear(digits)
+    before = model[-1].weight.detach().clone()
+    history = fit(model, digits, steps=1, optimizer=sgd(0.1))
+    assert not torch.allclose(model[-1].weight, before, atol=1e-3) and len(history.step_losses) == 1
+
+
 def test_groups_keep_their_own_peak():
     groups = [{"params": [nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (0.1, 0.01)]
     optimizer = torch.optim.SGD(groups, lr=1.0)
@@ -506,6 +513,8 @@ def test_bfloat16_trains_and_keeps_float32_weights(digits):
         (dict(epochs=0), "at least one step"),
         (dict(epochs=1, patience=2), "patience needs a validation split"),
         (dict(epochs=1, on_divergence="ignore"), '"raise" or "stop", not "ignore"'),
+        (dict(epochs=1, batch_size=0), "at least 1, not 0 and None"),
+        (dict(epochs=1, evaluate_every=-1), "at least 1, not 128 and -1"),
     ],
 )
 def test_settings_that_contradict_each_other(digits, options, message):
@@ -516,6 +525,8 @@ def test_settings_that_contradict_each_other(digits, options, message):
 def test_empty_splits(digits):
     with pytest.raises(ValueError, match="training split is empty"):
         fit(linear(digits), digits[:0], epochs=1)
+    with pytest.raises(ValueError, match="validation split is empty"):
+        fit(linear(digits), digits, val=digits[:0], epochs=1)
     with pytest.raises(ValueError, match="nothing to evaluate"):
         evaluate(linear(digits), digits[:0])
 
@@ -528,6 +539,8 @@ def test_outputs_that_do_not_fit(digits):
     values = digits.with_targets(torch.zeros(300, 2))
     with pytest.raises(ValueError, match=r"shape \(300, 3\), but the targets have \(300, 2\)"):
         evaluate(linear(digits, outputs=3), values, objective=regression)
+    with pytest.raises(ValueError, match="give objective=regression"):
+        fit(linear(digits), values, steps=1)
     fit(linear(digits, outputs=12), digits, steps=1)  # more outputs than classes are allowed
 
 

@@ -87,6 +87,13 @@ def test_combine_agrees_with_a_naive_loop(rule, views):
     torch.testing.assert_close(combine(logits[:, order], rule), scores)  # the order of the views does not matter
 
 
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16])
+def test_sure_views_that_contradict_each_other_leave_a_number(rule, kind):
+    scores = combine(torch.tensor([[[110.0, 0.0], [0.0, 110.0]]], dtype=kind), rule)
+    torch.testing.assert_close(scores, torch.full((1, 2), 0.5))
+
+
 def test_with_a_single_view_every_rule_gives_its_answer():
     logits = torch.randn(20, 1, 5)
     for rule in RULES:

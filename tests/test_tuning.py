@@ -1,9 +1,11 @@
 """Sweeps: what they run, and that the chosen rates are those of the best validation mean, whatever the test says."""
 
+import math
+
 import pandas as pd
 import pytest
 
-from tdnn_helpers.tuning import at_rates, best_rates, ends, sweep
+from tdnn_helpers.tuning import at_rates, best_rates, ends, sweep, tune
 
 PEAK = {"a": 0.1, "b": 1e-5}
 
@@ -64,3 +66,40 @@ def test_names_that_cannot_be_told_apart_and_empty_lists_are_refused():
     for rates in ({"a · b": (0.1,)}, {"a": ()}):
         with pytest.raises(ValueError, match="at least one rate"):
             sweep(arm, rates)
+
+
+GRID = (0.001, 0.01, 0.1, 1, 10, 100)
+
+
+def peaked(peaks, tried):
+    """An arm that is best at the rate of its name, and gives nothing above 10; it notes what it was asked for."""
+
+    def arm(name, rate):
+        tried.append((name, rate))
+        value = {} if rate > 10 else {"val accuracy": -abs(math.log(rate / peaks[name]))}
+        return lambda seed: value | {"test accuracy": rate}
+
+    return arm
+
+
+def test_tuning_goes_on_beyond_the_last_rate_that_it_tried():
+    peaks, tried = {"low": 0.001, "inside": 0.1, "high": 9}, []
+    assert tune(peaked(peaks, tried), peaks, GRID, seeds=[4, 7]) == {"low": 0.001, "inside": 0.1, "high": 10}
+    asked = {name: [rate for one, rate in tried if one == name] for name in peaks}
+    assert asked == {"low": [0.01, 0.1, 1, 0.001], "inside": [0.01, 0.1, 1], "high": [0.01, 0.1, 1, 10, 100]}
+
+
+def test_tuning_with_a_short_grid_runs_all_of_it():
+    assert tune(peaked({"a": 0.1}, []), ["a"], (0.1,), seeds=1) == {"a": 0.1}
+    assert tune(peaked({"a": 3}, []), ["a"], (0.1, 1), seeds=1) == {"a": 1}
+
+
+def test_tuning_refuses_an_impossible_grid_and_runs_without_results():
+    for grid in ((), (0.1, 0.1), (1, 0.1)):
+        with pytest.raises(ValueError, match="rates that rise"):
+            tune(peaked({"a": 1}, []), ["a"], grid)
+    with pytest.raises(ValueError, match='no val metric "accuracy"'):
+        tune(peaked({"a": 1}, []), ["a"], (20, 30), seeds=1)
+    some = {"a": peaked({"a": 1}, []), "lost": lambda name, rate: lambda seed: {"test accuracy": 0}}
+    with pytest.raises(ValueError, match="lost gave no val accuracy at 0.1, 1."):
+        tune(lambda name, rate: some[name](name, rate), some, (0.1, 1), seeds=1)

@@ -13,11 +13,11 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from ..session import pick_device
+from ..session import pick_device, untouched_random_state
 from ..split import Split
 from ..train import Objective, classification
 from . import inputs, labels, learning, loss_and_output, validation
-from .case import Case, untouched_random_state
+from .case import Case
 from .report import Finding, Note, Report
 
 __all__ = ["Finding", "Note", "Report", "checklist"]

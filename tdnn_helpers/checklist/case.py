@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-import random
 from collections.abc import Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..features import features
 from ..session import pick_device
 from ..split import Split
 from ..train import Batch, Objective, predict
@@ -71,6 +70,9 @@ class Case:
 
     def outputs_of(self, split: Split) -> torch.Tensor:
         return predict(self.model, split, batch_size=self.batch_size, device=self.device)
+
+    def features_of(self, model: nn.Module, split: Split) -> torch.Tensor:
+        return features(model, split, batch_size=self.batch_size)
 
     @cached_property
     def _run(self) -> tuple[torch.Tensor | None, str]:
@@ -168,7 +170,7 @@ class Case:
 
 def digests(split: Split) -> list[bytes]:
     """A fingerprint of every image: equal images have equal fingerprints."""
-    return [hashlib.blake2b(image, digest_size=16).digest() for image in split.images.numpy()]
+    return [hashlib.blake2b(image, digest_size=16).digest() for image in split.images.contiguous().numpy()]
 
 
 def interval(rate: float, n: int) -> tuple[float, float]:
@@ -181,15 +183,3 @@ def interval(rate: float, n: int) -> tuple[float, float]:
 
 def percent(rate: float, decimals: int = 0) -> str:
     return f"{100 * rate:.{decimals}f} %"
-
-
-@contextmanager
-def untouched_random_state():
-    """Whatever is drawn inside, Python, NumPy and torch go on outside as if nothing had happened."""
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)

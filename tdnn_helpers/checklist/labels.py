@@ -7,7 +7,7 @@ from collections import defaultdict
 import torch
 import torch.nn.functional as F
 
-from ..features import features, standardise
+from ..features import standardise
 from .case import Case, percent
 from .report import FINE, LOOK, NOT_CHECKED, WRONG, Note
 
@@ -31,7 +31,7 @@ def _suspects(case: Case) -> tuple[list[int], Note]:
     votes = _votes(space, targets, classes)
     if _accuracy(votes, targets) < 0.7 and not case.failure:  # pixels are poor neighbours here: try the model's eyes
         try:
-            (learned,) = standardise(features(case.model, case.sample))
+            (learned,) = standardise(case.features_of(case.model, case.sample))
         except ValueError:
             learned = space
         by_model = _votes(learned, targets, classes)

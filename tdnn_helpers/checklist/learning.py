@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from ..features import features, knn_accuracy, standardise
+from ..features import knn_accuracy, standardise
 from ..train import evaluate
 from .case import Case, interval, percent
 from .report import FINE, LOOK, NOT_CHECKED, WRONG, Note
@@ -107,7 +107,7 @@ def _gap(case: Case) -> Iterator[Note]:
 
 def _features(case: Case) -> Iterator[Note]:
     try:
-        raw = features(case.model, case.few)
+        raw = case.features_of(case.model, case.few)
     except ValueError as error:
         yield Note(NOT_CHECKED, f"Features were not judged: {error}")
         return
@@ -115,12 +115,13 @@ def _features(case: Case) -> Iterator[Note]:
     def worth(train: torch.Tensor, val: torch.Tensor) -> float:
         return knn_accuracy(train, case.few.targets, val, case.val_sample.targets)
 
-    learned = worth(*standardise(raw, features(case.model, case.val_sample)))
+    learned = worth(*standardise(raw, case.features_of(case.model, case.val_sample)))
     pixels = worth(case.pixels[0][case.few_places], case.pixels[1])
     others, text = [pixels], f"raw pixels {percent(pixels)}"
     if case.fresh is not None:
         case.fresh.eval()
-        untrained = worth(*standardise(features(case.fresh, case.few), features(case.fresh, case.val_sample)))
+        new = (case.features_of(case.fresh, part) for part in (case.few, case.val_sample))
+        untrained = worth(*standardise(*new))
         others, text = [pixels, untrained], f"{text}, an untrained copy {percent(untrained)}"
     evidence = f"5 nearest neighbours by penultimate features: {percent(learned)} ({text})."
     n = len(case.val_sample)
@@ -129,6 +130,10 @@ def _features(case: Case) -> Iterator[Note]:
             LOOK,
             evidence,
             "What it learned is worth less than no learning: train it (longer), or look for a fault in points 2 to 4.",
+        )
+    elif case.fresh is not None and learned <= untrained:
+        yield Note(
+            LOOK, f"{evidence} Training has added nothing that neighbours can see.", "Compare with a simpler model."
         )
     else:
         yield Note(FINE, evidence)

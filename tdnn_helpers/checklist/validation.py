@@ -22,9 +22,9 @@ def tuning(case: Case) -> Iterator[Note]:
     yield from _overlap(case)
     yield from _groups(case)
     yield from _proportions(case)
-    n = len(case.val)
+    n = len(case.val_sample)
     if case.failure:
-        yield Note(NOT_CHECKED, f"{n:,} validation images; their accuracy is not known: {case.failure}.")
+        yield Note(NOT_CHECKED, f"{len(case.val):,} validation images; their accuracy is not known: {case.failure}.")
         return
     low, high = interval(case.accuracy, n)
     draws = np.random.default_rng(case.seed).binomial(n, case.accuracy, (2000, CONFIGURATIONS)).max(1) / n

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import torch
 
-from ...session import pick_device, seed_everything
+from ...session import pick_device, seed_everything, untouched_random_state
 from ...split import Split
 from .. import checklist
-from ..case import untouched_random_state
 from . import figures
 from .copies import Copies, copies, find
 from .files import classes, files, pixels, resolution

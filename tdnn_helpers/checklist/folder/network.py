@@ -38,13 +38,14 @@ def from_file(place: str) -> Maker:
     spec = importlib.util.spec_from_file_location(f"tdnn_user_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # pickle and dataclasses look a class's module up there
+    before = sys.path[:]
     sys.path.insert(0, str(path.parent.resolve()))  # its imports of files beside it
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         raise ValueError(f'the model file "{file}" stops with {type(error).__name__}: {_first_line(error)}.') from error
     finally:
-        sys.path.pop(0)
+        sys.path[:] = before
     if not name or not hasattr(module, name):
         own = [key for key, one in vars(module).items() if _is_own_network(one, module)]
         held = f" It holds {', '.join(own)}." if own else ""

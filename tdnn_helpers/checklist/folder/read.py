@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import joblib
 import numpy as np
 import torch
 
-from ...data import DEEP, IMAGE_ENDINGS, read_image
+from ...data import DEEP, IMAGE_ENDINGS, files_below, read_image, subfolders
 from ...session import progress
 from ...split import Split
 
@@ -21,7 +20,6 @@ PARTS = {
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
-SKIPPED = ("__MACOSX",)  # what a Mac leaves in an archive
 
 
 class Fact(NamedTuple):
@@ -85,17 +83,17 @@ def read(folder: str | Path, size: int) -> Folder:
         raise ValueError(f'there is no folder "{path}".')
     if size < 8:
         raise ValueError(f"the images are brought to size={size} pixels a side, but that must be at least 8.")
-    below = _subfolders(path)
+    below = subfolders(path)
     named = {part: [one for one in below if one.name.lower() in names] for part, names in PARTS.items()}
-    in_parts = bool(named["train"]) and bool(_subfolders(named["train"][0]))
+    in_parts = bool(named["train"]) and bool(subfolders(named["train"][0]))
     roots = {part: found for part, found in named.items() if found} if in_parts else {"": [path]}
     beside = [one.name for one in below if in_parts and not any(one in found for found in named.values())]
     listed = [
         (part, kind.name, file)
         for part, found in roots.items()
         for root in found
-        for kind in _subfolders(root)
-        for file in _files(kind)
+        for kind in subfolders(root)
+        for file in files_below(kind)
     ]
     images = [entry for entry in listed if entry[2].suffix.lower() in IMAGE_ENDINGS]
     if not images:
@@ -104,7 +102,7 @@ def read(folder: str | Path, size: int) -> Folder:
             f'"{path}" must hold one folder of images per class, but '
             + (f"its {loose:,} images lie in no folder." if loose else "there is no image in any folder below it.")
         )
-    classes = sorted({kind.name for found in roots.values() for root in found for kind in _subfolders(root)})
+    classes = sorted({kind.name for found in roots.values() for root in found for kind in subfolders(root)})
     with progress(len(images), "reading") as bar, ThreadPoolExecutor(joblib.cpu_count()) as pool:
 
         def opened(entry: tuple[str, str, Path]):
@@ -122,7 +120,7 @@ def read(folder: str | Path, size: int) -> Folder:
             f'none of the {len(images):,} images below "{path}" can be read (the first: {": ".join(first)}).'
         )
     if len(seen) < 2:
-        inside = [one.name for one in _subfolders(path / classes[0])] if not in_parts and len(classes) == 1 else []
+        inside = [one.name for one in subfolders(path / classes[0])] if not in_parts and len(classes) == 1 else []
         hint = f' Did you mean "{path / classes[0]}", which holds {", ".join(inside[:3])}?' if len(inside) > 1 else ""
         raise ValueError(
             f'"{path}" has images of one class only ("{min(seen)}"): there is nothing to tell apart.{hint}'
@@ -139,15 +137,6 @@ def read(folder: str | Path, size: int) -> Folder:
         [kind for kind in classes if kind not in seen],
         beside,
     )
-
-
-def _subfolders(path: Path) -> list[Path]:
-    found = (one for one in path.iterdir() if one.is_dir())
-    return sorted(one for one in found if not one.name.startswith(".") and one.name not in SKIPPED)
-
-
-def _files(path: Path) -> Iterator[Path]:
-    return iter(sorted(one for one in path.rglob("[!.]*") if one.is_file()))
 
 
 def _name(file: Path, root: Path) -> str:

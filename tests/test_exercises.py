@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
 
 from tdnn_helpers.exercises import check, exercises, stub
 
@@ -32,6 +33,15 @@ def run_cell(source):
 def test_solution_is_right(id):
     feedback = check(id, solved(id))
     assert (feedback.status, feedback.exercise.id) == ("right", id), feedback.sentence
+
+
+@pytest.mark.parametrize("id", ALL)
+def test_a_check_leaves_the_random_state_alone(id):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    check(id, solved(id))
+    assert torch.equal(torch.rand(3), expected)
 
 
 @pytest.mark.parametrize("id", ALL)

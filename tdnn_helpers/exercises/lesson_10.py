@@ -34,6 +34,7 @@ def simsiam_loss(p_a, p_b, z_a, z_b):
 
     Four float tensors (N, E): predictions and embeddings of first views (a) and second views (b).
     Both directions count the same; −1 is the best value. No gradient may reach the embeddings.
+    The package's form, 2 − 2 · cosine with the best value 0, is right too.
     """
     forwards = F.cosine_similarity(p_a, z_b.detach()).mean()
     backwards = F.cosine_similarity(p_b, z_a.detach()).mean()

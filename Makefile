@@ -18,15 +18,19 @@ ISOLATED = mkdir -p "$(CACHE)/ipython" "$(CACHE)/matplotlib" "$(CACHE)/numba" &&
 
 NBVAL = --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=180
 
-.PHONY: help course test lab bench claims clean
+.PHONY: help site course test lab bench claims clean
 
 help:
+	@echo "make site     draw the lessons as they are, with their outputs, in build/site (seconds)"
 	@echo "make course   run every lesson and build the site in build/site (TDNN_BUDGET=smoke is the quick look)"
 	@echo "make test     unit tests, then every notebook at the smallest budget"
 	@echo "make lab      open the lessons in JupyterLab"
 	@echo "make bench    time the course's own code"
 	@echo "make claims   run every lesson afresh at the standard budget and keep outputs, times and verdicts in notebooks/"
 	@echo "make clean    remove build/ and what was unpacked (the environment in $(VENV) and the data stay)"
+
+site: $(READY)
+	@$(BIN)/python site/build.py notebooks "$(BUILD)/site"
 
 course: $(READY)
 	@$(ISOLATED) $(BIN)/python site/execute.py "$(BUILD)/executed" $(LESSONS); status=$$?; \

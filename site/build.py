@@ -4,7 +4,9 @@ import re
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import jinja2
 import nbformat
@@ -21,12 +23,20 @@ from lessons import VERDICTS, Lesson, lessons
 from setup_cell import repository
 
 
-def draw_claims(source: Path) -> str:
-    """CLAIMS.md of a folder's runs as HTML. Each claim's row in the first table has its id as an anchor."""
+def draw_claims(source: Path, headings: Mapping[str, list] = MappingProxyType({})) -> str:
+    """CLAIMS.md of a folder's runs as HTML. Each claim's row in the first table has its id as an anchor, and its link
+    leads to the part of the lesson that it names (`headings`: lesson → what `draw` found there)."""
+
+    def to_part(link: re.Match) -> str:
+        name, part = link[1], "-".join(re.findall(r"\w+", link[2] or ""))
+        ids = [id for _, id, _ in headings.get(name, []) if part and (id == part or id.startswith(f"{part}-"))]
+        return f'href="{name}.html{"#" + ids[0] if ids else ""}">{link[0].partition(">")[2]}'
+
     # On the site the lessons lie beside the page, as they do for the links of a notebook.
     text = claims_page(source).replace("](notebooks/", "](").replace("](README", "](../README")
     before, end, after = drawn(text).partition("</table>")
-    return re.sub(r"<td>(C\d{3})</td>", r'<td id="\1">\1</td>', before) + end + after
+    before = re.sub(r"<td>(C\d{3})</td>", r'<td id="\1">\1</td>', before)
+    return re.sub(r'href="(\w+)\.html">lesson \d+(?:, ([^<]+))?', to_part, before) + end + after
 
 
 def draw_cheat_sheet(verdicts: dict[str, str]) -> str:
@@ -50,7 +60,7 @@ def build(source: Path, site: Path) -> None:
     """
     course = lessons(source)
     if not course:
-        raise FileNotFoundError(f"There is no notebook in {source}. Run `make course` first.")
+        raise FileNotFoundError(f"There is no notebook in {source}. Run `make site` for the committed ones.")
     site.mkdir(parents=True, exist_ok=True)
     for old in site.glob("*.html"):
         old.unlink()
@@ -58,7 +68,8 @@ def build(source: Path, site: Path) -> None:
     templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     templates.filters["markdown"] = lambda text: Markup(inline_markdown(text))
     notebooks = {lesson.path.stem: nbformat.read(lesson.path, as_version=4) for lesson in course}
-    decks = {name: deck for lesson in course if (deck := slides.page(notebooks[name := lesson.path.stem], lesson))}
+    decks = {lesson.path.stem: slides.page(notebooks[lesson.path.stem], lesson) for lesson in course}
+    decks = {name: deck for name, deck in decks.items() if deck}
     guides = {name: found for name in notebooks if (found := teaching.guide(name))}
     shared = {"course": course, "kinds": VERDICTS, "repository": repository(), "decks": decks, "guides": guides}
 
@@ -66,11 +77,11 @@ def build(source: Path, site: Path) -> None:
         text = templates.get_template(template).render(**shared, **values)
         (site / f"{name}.html").write_text(text, encoding="utf-8")
 
-    bodies = {}
+    bodies, found = {}, {}
     for position, lesson in enumerate(course):
         name, notebook = lesson.path.stem, notebooks[lesson.path.stem]
         body, headings = draw(notebook)
-        bodies[lesson.number] = body
+        bodies[lesson.number], found[name] = body, headings
         write(
             name,
             "lesson.html",
@@ -86,7 +97,7 @@ def build(source: Path, site: Path) -> None:
         if name in decks:
             (site / f"slides_{name}.html").write_text(decks[name], encoding="utf-8")
     write("teaching", "teaching.html", body=drawn((HERE / "teaching.md").read_text(encoding="utf-8")))
-    write("claims", "text.html", kind="claims", title="What the paper claims", body=draw_claims(source))
+    write("claims", "text.html", kind="claims", title="What the paper claims", body=draw_claims(source, found))
     committed = {claim: record["verdict"] for claim, record in settled().items()}
     write("cheat_sheet", "text.html", kind="cheat_sheet", title="Cheat sheet", body=draw_cheat_sheet(committed))
     write("glossary", "glossary.html", about=glossary.entries()[0], entries=explained(course, bodies))

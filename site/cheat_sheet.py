@@ -25,13 +25,16 @@ def source() -> str:
 def grounds(advice: str) -> dict[str, list[str]]:
     """claim id → the verdicts that support a piece of advice, in the words of `lessons.VERDICTS`.
 
-    Raises ValueError if the advice names no verdict.
+    Raises ValueError if the advice names no verdict, or all that there are: such a ground could never fail.
     """
     found = GROUNDS.search(advice)
     if not found:
         raise ValueError(f'This advice of the cheat sheet names no verdict, such as "(C001 holds)": {advice}')
     parts = [ground.strip().partition(" ") for ground in found[1].split(";")]
-    return {claim: words.split(" or ") for claim, _, words in parts}
+    named = {claim: words.split(" or ") for claim, _, words in parts}
+    if any({"holds", "refuted", "not shown"} <= set(words) for words in named.values()):
+        raise ValueError(f"This advice of the cheat sheet rests on no verdict, since any would do: {advice}")
+    return named
 
 
 def supported(advice: str, verdicts: Mapping[str, str]) -> bool:

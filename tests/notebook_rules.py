@@ -13,8 +13,6 @@ from setup_cell import ROOT, badge, setup_cell
 from sources import digest
 
 LONGEST_CELL = 50  # lines, so that a cell fits a laptop's screen
-# Their committed runs are older than the record of sources; `make claims` with these lessons empties the list.
-MEASURED_EARLIER = {"02_overfitting", "03_attacks", "04_small_data"}
 LARGEST_NOTEBOOK = 600_000  # bytes; GitHub stops drawing large notebooks
 
 
@@ -32,10 +30,19 @@ def _markdown(notebook) -> str:
 
 
 def missing_links(text: str, folder: Path) -> list[str]:
-    """The local links and pictures of a Markdown text that do not exist, seen from `folder`."""
+    """The local links and pictures of a Markdown text that do not exist, seen from `folder`: files, and the headings of
+    Markdown files."""
     links = re.findall(r"\]\(([^)\s]+)\)|(?:href|src)=\"([^\"]+)\"", text)
-    local = {link.partition("#")[0] for pair in links for link in pair if link and not re.match(r"[a-z]+:|#", link)}
-    return sorted(link for link in local if not (folder / link).exists())
+    local = {link for pair in links for link in pair if link and not re.match(r"[a-z]+:|#", link)}
+    return sorted(link for link in local if not _exists(*link.partition("#")[::2], folder))
+
+
+def _exists(file: str, heading: str, folder: Path) -> bool:
+    path = folder / file
+    if not heading or path.suffix != ".md" or not path.exists():
+        return path.exists()
+    titles = re.findall(r"^#+ +(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return heading in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}  # as GitHub does
 
 
 def valid_notebook(notebook, name):
@@ -58,9 +65,12 @@ def python3_kernel(notebook, name):
 
 
 def no_error_outputs(notebook, name):
+    """No error, and no warning either: it would show paths of the machine that ran the lesson."""
     for cell, output in _outputs(notebook):
         if output.output_type == "error":
             yield f"shows an error: {output.ename} in cell {cell.get('id')}"
+        if output.get("name") == "stderr":
+            yield f"shows a warning in cell {cell.get('id')}: {output.text.strip()[:80]}"
 
 
 def no_widget_state(notebook, name):
@@ -135,8 +145,6 @@ def says_its_time(notebook, name):
 def results_are_of_this_code(notebook, name):
     """What is recorded was measured by the code that stands here: neither the notebook nor the package has changed."""
     measured = notebook.metadata.get("tdnn")
-    if Path(name).stem in MEASURED_EARLIER and "source" not in measured:
-        return
     if measured and measured.get("source") != digest(notebook):
         yield f"shows results that are older than its code: make claims LESSONS={Path(name).stem}"
 

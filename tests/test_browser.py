@@ -11,13 +11,18 @@ from browser import Watch, chromium
 from build import build, draw_cheat_sheet
 from lessons import NOTEBOOKS
 
-LAPTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+LAPTOP, PHONE, SCREEN = {"width": 1280, "height": 800}, {"width": 390, "height": 844}, {"width": 1280, "height": 720}
 
 # What a reader would see going wrong, as one sentence each; asked anew for every size and colour scheme.
 SIZE = """() => {
     const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
     return wide > 0 ? [`the page scrolls sideways by ${wide} pixels`] : [];
 }"""
+CUT = """() => [...document.querySelectorAll("section")].flatMap((slide, place) => {
+    const { scrollHeight, clientHeight } = slide.querySelector(".cell, .text");
+    const lost = scrollHeight - clientHeight;
+    return lost > 1 ? [`slide ${place + 1} is cut off by ${lost} pixels`] : [];
+})"""
 SENSE = """() => {
     const wrong = [];
     const levels = [...document.querySelectorAll("h1, h2, h3, h4, h5, h6")].map(heading => Number(heading.tagName[1]));
@@ -89,6 +94,9 @@ def test_every_page_is_whole_in_every_light_and_width(browser, site):
     for path in sorted(site.glob("*.html")):
         page.goto(path.as_uri(), wait_until="load")
         wrong += [f"{path.name}: {what}" for what in page.evaluate(SENSE)]
+        for size in (LAPTOP, SCREEN):
+            page.set_viewport_size(size)
+            wrong += [f"{path.name}, {size}: {what}" for what in page.evaluate(CUT)]
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             for name, size in (("laptop", LAPTOP), ("phone", PHONE)):

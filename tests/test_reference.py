@@ -72,6 +72,8 @@ def test_advice_is_printed_only_while_its_verdicts_stand():
     ]
     with pytest.raises(ValueError, match="names no verdict"):
         cheat_sheet.page(VERDICTS, "## One\n- Do g.\n")
+    with pytest.raises(ValueError, match="any would do"):
+        cheat_sheet.page(VERDICTS, "## One\n- Do h. (C001 holds or refuted or not shown)\n")
 
 
 def test_grounds_become_signs_with_links_to_the_claims():
@@ -87,16 +89,8 @@ def test_grounds_become_signs_with_links_to_the_claims():
 def test_the_sheet_follows_the_verdicts_of_the_committed_runs():
     verdicts = {claim: record["verdict"] for claim, record in settled().items()}
     advice = [found[0] for found in cheat_sheet.ADVICE.finditer(cheat_sheet.source())]
-    printed = [line for line in advice if cheat_sheet.supported(line, verdicts)]
-    assert len(printed) >= 30
-    said = {claim for line in printed for claim in cheat_sheet.grounds(line)}
-    contradicted = {
-        claim: verdicts[claim]
-        for line in advice
-        for claim, words in cheat_sheet.grounds(line).items()
-        if claim in verdicts and claim not in said and not verdicts[claim].startswith(tuple(words))
-    }
-    assert contradicted == {}, "site/cheat_sheet.md: these came out otherwise; rewrite the advice"
+    lost = [line for line in advice if not cheat_sheet.supported(line, verdicts)]
+    assert len(advice) >= 30 and lost == [], "site/cheat_sheet.md: these came out otherwise; rewrite the advice"
 
 
 def test_the_sheet_holds_no_typed_measurement():

@@ -79,6 +79,7 @@ BAD = [
     ("python3_kernel", lambda n: n.metadata.kernelspec.update(name="conda-env-mine-py")),
     ("python3_kernel", lambda n: n.metadata.pop("kernelspec")),
     ("no_error_outputs", add_code(output_type="error", ename="ValueError", evalue="", traceback=[])),
+    ("no_error_outputs", add_code(output_type="stream", name="stderr", text="UserWarning: look")),
     ("no_widget_state", lambda n: n.metadata.update(widgets={})),
     ("no_widget_state", add_code(output_type="display_data", data={"application/vnd.jupyter.widget-view+json": {}})),
     ("short_cells", add_code("x = 1\n" * 50 + "x = 2")),
@@ -226,7 +227,8 @@ def test_links_of_the_markdown_files_exist():
             # The site's own texts are drawn as if they lay beside the lessons.
             folder = ROOT / "notebooks" if ROOT / "site" in path.parents else path.parent
             assert missing_links(path.read_text(encoding="utf-8"), folder) == [], path.name
-    assert missing_links("[a](gone.md) [b](https://example.org) [c](#here)", ROOT) == ["gone.md"]
+    text = "[a](gone.md) [b](https://example.org) [c](#here) [d](README.md#start) [e](README.md#end)"
+    assert missing_links(text, ROOT) == ["README.md#end", "gone.md"]
 
 
 def test_the_readme_is_up_to_date():

@@ -18,6 +18,7 @@ SIZE = """() => {
     const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
     return wide > 0 ? [`the page scrolls sideways by ${wide} pixels`] : [];
 }"""
+DRAWN = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 CUT = """() => [...document.querySelectorAll("section")].flatMap((slide, place) => {
     const { scrollHeight, clientHeight } = slide.querySelector(".cell, .text");
     const lost = scrollHeight - clientHeight;
@@ -96,6 +97,7 @@ def test_every_page_is_whole_in_every_light_and_width(browser, site):
         wrong += [f"{path.name}: {what}" for what in page.evaluate(SENSE)]
         for size in (LAPTOP, SCREEN):
             page.set_viewport_size(size)
+            page.evaluate(DRAWN)
             wrong += [f"{path.name}, {size}: {what}" for what in page.evaluate(CUT)]
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)

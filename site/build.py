@@ -44,12 +44,14 @@ def draw_cheat_sheet(verdicts: dict[str, str]) -> str:
     return cheat_sheet.with_signs(drawn(cheat_sheet.page(verdicts)), verdicts)
 
 
-def explained(course: list[Lesson], bodies: dict[int, str]) -> list[tuple[glossary.Entry, Lesson | None, str]]:
-    """The glossary's entries, each with its lesson (None if missing) and the section to go to ("" is the top)."""
+def explained(
+    entries: list[glossary.Entry], course: list[Lesson], bodies: dict[int, str]
+) -> list[tuple[glossary.Entry, Lesson | None, str]]:
+    """Entries of the glossary, each with its lesson (None if missing) and the section to go to ("" is the top)."""
     there = {lesson.number: lesson for lesson in course}
     return [
         (entry, there.get(entry.lesson), glossary.section(entry, bodies.get(entry.lesson, "")) or "")
-        for entry in glossary.entries()[1]
+        for entry in entries
     ]
 
 
@@ -100,7 +102,8 @@ def build(source: Path, site: Path) -> None:
     write("claims", "text.html", kind="claims", title="What the paper claims", body=draw_claims(source, found))
     committed = {claim: record["verdict"] for claim, record in settled().items()}
     write("cheat_sheet", "text.html", kind="cheat_sheet", title="Cheat sheet", body=draw_cheat_sheet(committed))
-    write("glossary", "glossary.html", about=glossary.entries()[0], entries=explained(course, bodies))
+    about, entries = glossary.entries()
+    write("glossary", "glossary.html", about=about, entries=explained(entries, course, bodies))
     write("index", "index.html", total=sum((lesson.verdicts for lesson in course), start=Counter()))
     shutil.copy(HERE / "style.css", site)
     print(f"The site: {site / 'index.html'}")

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from ..session import nearest
-from .judge import NotYet, array, expect, filled, numbers, pair
+from .judge import NotYet, agrees, array, expect, filled, numbers, pair
 
 UNIFORM = {
     "kernel 6, stride 4": False,
@@ -49,11 +49,7 @@ def check_uniform(answer: Any) -> str:
     filled(answer, UNIFORM)
     by_parity = all(answer[case] == (int(case[7]) % 2 == 0) for case in UNIFORM)
     expect(not by_parity, "You went by even and odd kernel sizes; the stride decides as well.")
-    wrong = [case for case, uniform in UNIFORM.items() if answer[case] != uniform]
-    expect(
-        not wrong,
-        f"{len(wrong)} of {len(UNIFORM)} are not right yet. Look again at: {wrong[0] if wrong else ''}",
-    )
+    agrees(answer, UNIFORM)
     return "Right: uniform exactly where the stride divides the kernel size."
 
 

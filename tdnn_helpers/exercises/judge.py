@@ -81,6 +81,13 @@ def filled(answer: Any, keys: Iterable[str]) -> None:
     expect(not empty, f"Still empty: {'; '.join(empty)}.")
 
 
+def agrees(answer: Mapping[str, Any], right: Mapping[str, Any]) -> None:
+    """NotYet unless the answer has the value of ``right`` under each of its keys; it says how many are wrong, and which
+    is the first."""
+    wrong = [key for key, value in right.items() if answer[key] != value]
+    expect(not wrong, f"{len(wrong)} of {len(right)} are not right yet. Look again at: {', '.join(wrong[:1])}")
+
+
 def all_answered(answer: Any, points: Mapping[str, str]) -> str:
     """The plan of an open exercise: an answer to every one of ``points``, point → how to find out. Only a reader can
     judge the answers: a complete plan gets the sentence that says when one stands. NotYet names what is missing.

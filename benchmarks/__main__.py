@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from tdnn_helpers.session import keep_freed_memory
+from tdnn_helpers.core.device import keep_freed_memory
 
 from . import accuracy, compiled, course, frameworks, loops, memory, settings, vectorised, workers
 from .measure import FULL, QUICK, Row, Skipped

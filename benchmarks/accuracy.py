@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import torch
 
-from tdnn_helpers.augment import chain, flip, shift
-from tdnn_helpers.data import load
-from tdnn_helpers.models import small_cnn
-from tdnn_helpers.split import Split
-from tdnn_helpers.train import evaluate, fit
+from tdnn_helpers.data.augment import chain, flip, shift
+from tdnn_helpers.data.sets import load
+from tdnn_helpers.data.split import Split
+from tdnn_helpers.models.networks import small_cnn
+from tdnn_helpers.train.loop import evaluate, fit
 
 from .measure import FULL, Row, Size, watched
 from .settings import has_amx

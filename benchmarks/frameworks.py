@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
-from tdnn_helpers.models import channel_statistics
-from tdnn_helpers.split import Split
-from tdnn_helpers.train import sgd
+from tdnn_helpers.data.split import Split
+from tdnn_helpers.models.networks import channel_statistics
+from tdnn_helpers.train.loop import sgd
 
 from .loader import PerImage, train_from
 from .loops import AUGMENT, fit_with_everything, network, training_images, validation_images

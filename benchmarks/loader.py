@@ -6,8 +6,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from tdnn_helpers.split import Split
-from tdnn_helpers.train import sgd
+from tdnn_helpers.data.split import Split
+from tdnn_helpers.train.loop import sgd
 
 
 class PerImage(Dataset):

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from tdnn_helpers.augment import Augment, chain, flip, shift
-from tdnn_helpers.data import load
-from tdnn_helpers.models import small_cnn
-from tdnn_helpers.split import Split
-from tdnn_helpers.train import fit, sgd
+from tdnn_helpers.data.augment import Augment, chain, flip, shift
+from tdnn_helpers.data.sets import load
+from tdnn_helpers.data.split import Split
+from tdnn_helpers.models.networks import small_cnn
+from tdnn_helpers.train.loop import fit, sgd
 
 from .measure import Row, Size, images_per_second, interleaved
 

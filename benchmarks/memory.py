@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import torch
 
-from tdnn_helpers.session import keep_freed_memory
+from tdnn_helpers.core.device import keep_freed_memory
 
 from . import frameworks, workers
 from .measure import Row, Size, Skipped, watched

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from tdnn_helpers.models import mlp
-from tdnn_helpers.session import keep_freed_memory
-from tdnn_helpers.split import Split
-from tdnn_helpers.train import fit, sgd
+from tdnn_helpers.core.device import keep_freed_memory
+from tdnn_helpers.data.split import Split
+from tdnn_helpers.models.networks import mlp
+from tdnn_helpers.train.loop import fit, sgd
 
 from .loops import bare_loop, network, training_images
 from .measure import Row, Size, Skipped, images_per_second, interleaved

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from tdnn_helpers.models import mlp
-from tdnn_helpers.split import Split
-from tdnn_helpers.train import sgd
+from tdnn_helpers.data.split import Split
+from tdnn_helpers.models.networks import mlp
+from tdnn_helpers.train.loop import sgd
 
 from .loops import bare_loop, training_images
 from .measure import Row, Size, images_per_second, interleaved

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tdnn_helpers.compare import compare
-from tdnn_helpers.train import fit, sgd
+from tdnn_helpers.evidence.comparison import compare
+from tdnn_helpers.train.loop import fit, sgd
 
 from .loops import network, training_images
 from .measure import Row, Size, images_per_second, interleaved

@@ -14,9 +14,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
-from tdnn_helpers import blood_smear
-from tdnn_helpers.data import FASHION_CLASSES
-from tdnn_helpers.files import DESIGNS, read_emoji, read_idx_gz, verified
+from tdnn_helpers.data import blood_smear
+from tdnn_helpers.data.sets import FASHION_CLASSES
+from tdnn_helpers.data.shipped import DESIGNS, read_emoji, read_idx_gz, verified
 
 TARGET = Path(__file__).parent / "contact_sheets"
 

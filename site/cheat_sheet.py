@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from lessons import VERDICTS
 from setup_cell import ROOT
-from tdnn_helpers.claims import SYMBOLS
+from tdnn_helpers.evidence.claims import SYMBOLS
 
 _WORDS = "|".join(VERDICTS)
 _GROUND = rf"C\d{{3}} (?:{_WORDS})(?: or (?:{_WORDS}))*"

@@ -12,7 +12,7 @@ import nbformat
 
 from lessons import NOTEBOOKS, recorded
 from setup_cell import ROOT
-from tdnn_helpers.claims import SYMBOLS, ledger
+from tdnn_helpers.evidence.claims import SYMBOLS, ledger
 
 PAGE = ROOT / "CLAIMS.md"
 INTRO = """# What the paper claims, and what we measured

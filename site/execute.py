@@ -59,7 +59,8 @@ def machine() -> dict:
     """Where the lessons ran: {"device": "cpu", "mps" or the GPU's name, "cpus": cores, "budget": TDNN_BUDGET}."""
     import torch
 
-    from tdnn_helpers.session import budget, pick_device
+    from tdnn_helpers.core.device import pick_device
+    from tdnn_helpers.session import budget
 
     kind = pick_device().type
     name = torch.cuda.get_device_name() if kind == "cuda" else kind

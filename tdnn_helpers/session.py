@@ -5,31 +5,19 @@ Nothing here happens on import. :func:`start` is the one call that every lesson 
 
 from __future__ import annotations
 
-import ctypes
-import difflib
 import os
-import platform
-import random
-import sys
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 
+from .core.choices import nearest
+from .core.device import keep_freed_memory, pick_device
+from .core.randomness import seed_everything
+
 BUDGETS = ("smoke", "standard", "full")
-_ROOT = Path(__file__).resolve().parent.parent
 _lesson: str | None = None
-_quiet = False
-
-
-def nearest(word: str, choices) -> str:
-    """A sentence that suggests the most similar choice, or an empty string: ``' Did you mean "emoji"?'``."""
-    close = difflib.get_close_matches(str(word), [str(choice) for choice in choices], n=1, cutoff=0.5)
-    return f' Did you mean "{close[0]}"?' if close else ""
 
 
 def budget() -> str:
@@ -40,78 +28,9 @@ def budget() -> str:
     return name
 
 
-def static() -> bool:
-    """True when a notebook is executed for a page (TDNN_STATIC=1): widgets then show only their static twin."""
-    return os.environ.get("TDNN_STATIC", "0") == "1"
-
-
-def pick_device() -> torch.device:
-    """CUDA if there is one, else MPS, else the CPU. The environment variable TDNN_DEVICE overrules it."""
-    if "TDNN_DEVICE" in os.environ:
-        return torch.device(os.environ["TDNN_DEVICE"])
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
 def current_lesson() -> str | None:
     """The name given to :func:`start` in this process, or None outside a lesson."""
     return _lesson
-
-
-def data_dir() -> Path:
-    """Where the data lies: TDNN_DATA, else ``data/`` of this checkout."""
-    return Path(os.environ.get("TDNN_DATA", _ROOT / "data"))
-
-
-def runs_dir() -> Path:
-    """Where runs write: TDNN_RUNS, else ``build/runs`` of this checkout, else a folder in the user's cache."""
-    if "TDNN_RUNS" in os.environ:
-        return Path(os.environ["TDNN_RUNS"])
-    in_checkout = (_ROOT / "pyproject.toml").exists()
-    return _ROOT / "build" / "runs" if in_checkout else Path.home() / ".cache" / "tdnn_helpers"
-
-
-def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch (every device)."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-
-
-@contextmanager
-def untouched_random_state():
-    """Whatever is seeded or drawn inside, Python, NumPy and torch (every device) go on outside as if it were not."""
-    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-    mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.set_rng_state(cpu)
-        if cuda:
-            torch.cuda.set_rng_state_all(cuda)
-        if mps is not None:
-            torch.mps.set_rng_state(mps)
-
-
-def keep_freed_memory() -> bool:
-    """Tell glibc to keep large freed blocks instead of handing them back; returns whether it could.
-
-    A small network allocates and frees the same few megabytes thousands of times. By default glibc maps and unmaps
-    each such block, and the page faults cost more than some of the arithmetic (``make bench`` shows how much).
-    Does nothing on other systems.
-    """
-    if platform.system() != "Linux" or not platform.libc_ver()[0].startswith("glibc"):
-        return False
-    m_trim_threshold, m_mmap_threshold = -1, -3  # parameter numbers of mallopt(3)
-    libc = ctypes.CDLL(None)
-    gigabyte = 1 << 30
-    # An old glibc refuses a threshold above 32 MiB.
-    kept = libc.mallopt(m_mmap_threshold, gigabyte) or libc.mallopt(m_mmap_threshold, 32 << 20)
-    return bool(kept and libc.mallopt(m_trim_threshold, 2 * gigabyte - 1))
 
 
 def set_figure_style() -> None:
@@ -142,35 +61,6 @@ def set_figure_style() -> None:
             "image.interpolation": "nearest",
             "font.size": 10,
         }
-    )
-
-
-@contextmanager
-def quiet():
-    """No progress bars inside this block: for runs inside a run that has a bar of its own."""
-    global _quiet
-    before, _quiet = _quiet, True
-    try:
-        yield
-    finally:
-        _quiet = before
-
-
-def progress(total: int, description: str):
-    """A text progress bar (tqdm) that suits a terminal, a notebook and Colab; a line every half minute in a log file.
-
-    Silent under :func:`quiet` and when a notebook is executed for a page. A text bar leaves no widget state behind.
-    """
-    from tqdm import tqdm
-
-    live = sys.stderr.isatty() or "ipykernel" in sys.modules
-    return tqdm(
-        total=total,
-        desc=description,
-        leave=False,
-        disable=_quiet or static(),
-        mininterval=0.25 if live else 30.0,
-        delay=1.0,
     )
 
 

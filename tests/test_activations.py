@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tdnn_helpers.activations import Swish
-from tdnn_helpers.data import load
-from tdnn_helpers.models import ACTIVATIONS, count_parameters, mlp
+from tdnn_helpers.data.sets import load
+from tdnn_helpers.models.activations import Swish
+from tdnn_helpers.models.networks import ACTIVATIONS, count_parameters, mlp
 
 X = torch.linspace(-6, 6, 97, dtype=torch.float64)
 

@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tdnn_helpers.attacks import (
+from tdnn_helpers.data.sets import load
+from tdnn_helpers.data.split import Split
+from tdnn_helpers.methods.attacks import (
     adversarial,
     attack_success_rate,
     dot,
@@ -19,10 +21,8 @@ from tdnn_helpers.attacks import (
     robust_accuracy,
     stamp,
 )
-from tdnn_helpers.data import load
-from tdnn_helpers.models import mlp, small_cnn
-from tdnn_helpers.split import Split
-from tdnn_helpers.train import Batch, classification, evaluate, fit
+from tdnn_helpers.models.networks import mlp, small_cnn
+from tdnn_helpers.train.loop import Batch, classification, evaluate, fit
 
 EPS = 8 / 255
 

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tdnn_helpers.attention import Block, Patches, SelfAttention, attention, attention_maps, vision_transformer
-from tdnn_helpers.models import count_parameters
-from tdnn_helpers.split import Split
+from tdnn_helpers.data.split import Split
+from tdnn_helpers.models.networks import count_parameters
+from tdnn_helpers.models.transformer import Block, Patches, SelfAttention, attention, attention_maps, vision_transformer
 
 
 @pytest.fixture(scope="module")

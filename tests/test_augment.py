@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tdnn_helpers.augment import blur, brightness_contrast, chain, colour, crop, erase, flip, noise, shift
+from tdnn_helpers.data.augment import blur, brightness_contrast, chain, colour, crop, erase, flip, noise, shift
 
 ALL = {
     "flip": flip,

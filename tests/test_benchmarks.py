@@ -11,9 +11,9 @@ from benchmarks import accuracy, compiled, course, frameworks, loops, memory, se
 from benchmarks.__main__ import END, HEAD, LONG, START, USUAL, table, with_table
 from benchmarks.loops import bare_loop
 from benchmarks.measure import Row, Size, Skipped, images_per_second, interleaved, watched
-from tdnn_helpers.data import load
-from tdnn_helpers.models import small_cnn
-from tdnn_helpers.session import progress
+from tdnn_helpers.core.progress import progress
+from tdnn_helpers.data.sets import load
+from tdnn_helpers.models.networks import small_cnn
 
 TINY = Size(1, steps=2, batch=8)
 

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from tdnn_helpers import blood_smear
-from tdnn_helpers.blood_smear import make
+from tdnn_helpers.data import blood_smear
+from tdnn_helpers.data.blood_smear import make
 
 
 def distance_to(centres, size):

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import binomtest
 
-from tdnn_helpers.calibration import expected_calibration_error, fit_temperature, plot_reliability, reliability
+from tdnn_helpers.figures.measures import plot_reliability
+from tdnn_helpers.measures.calibration import expected_calibration_error, fit_temperature, reliability
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from torch import nn
 from tdnn_helpers.checklist import Finding, Note, Report, checklist
 from tdnn_helpers.checklist.case import interval
 from tdnn_helpers.checklist.labels import _votes
-from tdnn_helpers.data import load
-from tdnn_helpers.models import mlp, small_cnn
-from tdnn_helpers.session import quiet
-from tdnn_helpers.train import History, fit
+from tdnn_helpers.core.progress import quiet
+from tdnn_helpers.data.sets import load
+from tdnn_helpers.models.networks import mlp, small_cnn
+from tdnn_helpers.train.loop import History, fit
 
 
 def trained(train, val, epochs=3, **choices):

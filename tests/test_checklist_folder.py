@@ -25,9 +25,9 @@ from tdnn_helpers.checklist.folder.read import read
 from tdnn_helpers.checklist.folder.report import FolderFinding, Seen
 from tdnn_helpers.checklist.folder.shortcuts import border, cells, look, power
 from tdnn_helpers.checklist.folder.wrong_labels import judge, wrong_labels
-from tdnn_helpers.data import load
-from tdnn_helpers.session import quiet
-from tdnn_helpers.split import Split
+from tdnn_helpers.core.progress import quiet
+from tdnn_helpers.data.sets import load
+from tdnn_helpers.data.split import Split
 
 SIZE = 28
 

@@ -18,13 +18,13 @@ import pytest
 import torch
 from torch import nn
 
-from tdnn_helpers import checkpoint as room
-from tdnn_helpers.augment import brightness_contrast, chain, flip, shift
-from tdnn_helpers.checkpoint import MAGIC, read, read_history
-from tdnn_helpers.data import load
-from tdnn_helpers.models import mlp, small_cnn
-from tdnn_helpers.run import Run
-from tdnn_helpers.train import Diverged, classification, constant, fit, sgd
+from tdnn_helpers.data.augment import brightness_contrast, chain, flip, shift
+from tdnn_helpers.data.sets import load
+from tdnn_helpers.models.networks import mlp, small_cnn
+from tdnn_helpers.train import checkpoint as room
+from tdnn_helpers.train.checkpoint import MAGIC, read, read_history
+from tdnn_helpers.train.loop import Diverged, classification, constant, fit, sgd
+from tdnn_helpers.train.run import Run
 
 SHORT = dict(epochs=3, batch_size=64, evaluate_every=4)  # 15 steps, 5 an epoch, the last of each epoch smaller
 

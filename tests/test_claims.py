@@ -11,8 +11,18 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from tdnn_helpers import claims, session
-from tdnn_helpers.claims import Effect, difference, exact, judge, judge_equal, mean_interval, rate_difference, reading
+from tdnn_helpers import session
+from tdnn_helpers.evidence import claims
+from tdnn_helpers.evidence.claims import (
+    Effect,
+    difference,
+    exact,
+    judge,
+    judge_equal,
+    mean_interval,
+    rate_difference,
+    reading,
+)
 
 LESSON = "01_checklist"
 ABOVE, BELOW, ACROSS = (

@@ -12,7 +12,7 @@ import pytest
 
 import setup_cell
 from setup_cell import ROOT, move, repository
-from tdnn_helpers import display, widgets
+from tdnn_helpers.figures import display, widgets
 
 FORK = "https://github.com/somebody/a-fork.of-it"
 

@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 import torch
 
-from tdnn_helpers import store
-from tdnn_helpers.compare import ArmsFailed, compare
-from tdnn_helpers.data import load
-from tdnn_helpers.models import mlp
-from tdnn_helpers.session import progress, seed_everything
-from tdnn_helpers.train import evaluate, fit, predict, sgd
+from tdnn_helpers.core.progress import progress
+from tdnn_helpers.core.randomness import seed_everything
+from tdnn_helpers.data.sets import load
+from tdnn_helpers.evidence import store
+from tdnn_helpers.evidence.comparison import ArmsFailed, compare
+from tdnn_helpers.models.networks import mlp
+from tdnn_helpers.train.loop import evaluate, fit, predict, sgd
 
 
 @pytest.fixture(autouse=True)

@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tdnn_helpers.contrastive import (
+from tdnn_helpers.measures.retrieval import distances
+from tdnn_helpers.methods.contrastive import (
     MINING,
     contrastive_loss,
-    distances,
     find_triplets,
     nt_xent,
     spread,

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tdnn_helpers.costs import count_macs, step_seconds
+from tdnn_helpers.models.costs import count_macs, step_seconds
 
 
 @pytest.mark.parametrize(

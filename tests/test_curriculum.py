@@ -6,10 +6,10 @@ import torch
 from sklearn.svm import LinearSVC
 from torch import nn
 
-from tdnn_helpers.curriculum import easy_first, paced, svm_margin, teacher_loss
-from tdnn_helpers.data import load
-from tdnn_helpers.models import mlp
-from tdnn_helpers.train import fit
+from tdnn_helpers.data.sets import load
+from tdnn_helpers.methods.curriculum import easy_first, paced, svm_margin, teacher_loss
+from tdnn_helpers.models.networks import mlp
+from tdnn_helpers.train.loop import fit
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_a_curriculum_through_fit(digits):
     seen = []
 
     def spy(model, batch):
-        from tdnn_helpers.objectives import classification
+        from tdnn_helpers.train.objectives import classification
 
         seen.append(batch.indices.cpu())
         return classification(model, batch)

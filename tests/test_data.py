@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tdnn_helpers.data import FASHION_CLASSES, NAMES, load
-from tdnn_helpers.split import Split
+from tdnn_helpers.data.sets import FASHION_CLASSES, NAMES, load
+from tdnn_helpers.data.split import Split
 
 
 def make(n=60, classes=3, channels=1, size=4, seed=0, **extra):

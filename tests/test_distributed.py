@@ -18,16 +18,16 @@ import pytest
 import torch
 from torch import nn
 
-from tdnn_helpers import checkpoint as checkpoint_room
-from tdnn_helpers.augment import chain, flip, shift
-from tdnn_helpers.checkpoint import read_history
-from tdnn_helpers.compare import compare
-from tdnn_helpers.data import load
-from tdnn_helpers.distributed import Team
-from tdnn_helpers.faults import Diverged
-from tdnn_helpers.models import mlp, small_cnn
-from tdnn_helpers.session import progress
-from tdnn_helpers.train import classification, constant, evaluate, fit, sgd
+from tdnn_helpers.core.progress import progress
+from tdnn_helpers.data.augment import chain, flip, shift
+from tdnn_helpers.data.sets import load
+from tdnn_helpers.evidence.comparison import compare
+from tdnn_helpers.models.networks import mlp, small_cnn
+from tdnn_helpers.train import checkpoint as checkpoint_room
+from tdnn_helpers.train.checkpoint import read_history
+from tdnn_helpers.train.distributed import Team
+from tdnn_helpers.train.faults import Diverged
+from tdnn_helpers.train.loop import classification, constant, evaluate, fit, sgd
 
 ROOT = Path(__file__).parents[1]
 forks = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from tdnn_helpers.curriculum import easy_first
 from tdnn_helpers.exercises import check, exercises
 from tdnn_helpers.exercises.lesson_08 import balanced_ranking, margin_difficulty, own_curriculum, staircase
+from tdnn_helpers.methods.curriculum import easy_first
 
 
 def stairs_by_loop(step, first, factor, every, images):

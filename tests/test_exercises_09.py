@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from tdnn_helpers.contrastive import contrastive_loss, distances, find_triplets, nt_xent, triplet_loss
 from tdnn_helpers.exercises import check, exercises
 from tdnn_helpers.exercises.checks_09 import POINTS
 from tdnn_helpers.exercises.lesson_09 import (
@@ -16,7 +15,8 @@ from tdnn_helpers.exercises.lesson_09 import (
     recall_without_self,
     semi_hard_negative,
 )
-from tdnn_helpers.retrieval import rank, recall_at
+from tdnn_helpers.measures.retrieval import distances, rank, recall_at
+from tdnn_helpers.methods.contrastive import contrastive_loss, find_triplets, nt_xent, triplet_loss
 
 
 def recall_by_loop(embeddings, labels, k):

@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tdnn_helpers.contrastive import nt_xent
 from tdnn_helpers.exercises import check, exercises
 from tdnn_helpers.exercises.checks_10 import LOSSES, POINTS
 from tdnn_helpers.exercises.lesson_10 import barlow_twins_loss, losses_that_know_nothing, plan, simsiam_loss
-from tdnn_helpers.self_supervised import barlow_loss, distance
+from tdnn_helpers.methods.contrastive import nt_xent
+from tdnn_helpers.methods.self_supervised import barlow_loss, distance
 
 RIGHT = losses_that_know_nothing()
 ROTATION, SIMCLR, BYOL, BARLOW = RIGHT

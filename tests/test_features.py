@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from tdnn_helpers.data import load
-from tdnn_helpers.features import (
+from tdnn_helpers.data.sets import load
+from tdnn_helpers.measures.embedding import (
     features,
     knn_accuracy,
     knn_predict,
@@ -16,7 +16,7 @@ from tdnn_helpers.features import (
     silhouette,
     standardise,
 )
-from tdnn_helpers.models import mlp, small_cnn
+from tdnn_helpers.models.networks import mlp, small_cnn
 
 
 @pytest.fixture(scope="module")

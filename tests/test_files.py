@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torchvision
 
-from tdnn_helpers import files
-from tdnn_helpers.session import data_dir
+from tdnn_helpers.core import data_dir
+from tdnn_helpers.data import shipped as files
 
 RAW = "FashionMNIST/raw"
 LABELS = f"{RAW}/t10k-labels-idx1-ubyte.gz"

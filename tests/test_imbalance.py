@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tdnn_helpers.imbalance import class_weights, imbalanced, resampled
-from tdnn_helpers.split import Split
+from tdnn_helpers.data.imbalance import class_weights, imbalanced, resampled
+from tdnn_helpers.data.split import Split
 
 
 def split_of(*counts):

@@ -7,8 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from tdnn_helpers.learning_curve import LearningCurve, PowerLaw, fit_power_law, measure_curve, plot_learning_curves
-from tdnn_helpers.split import Split
+from tdnn_helpers.data.split import Split
+from tdnn_helpers.figures.measures import plot_learning_curves
+from tdnn_helpers.measures.learning_curve import (
+    LearningCurve,
+    PowerLaw,
+    fit_power_law,
+    measure_curve,
+)
 
 SIZES = (10, 30, 100, 300, 1000)
 

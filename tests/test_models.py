@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from tdnn_helpers.data import load
-from tdnn_helpers.models import (
+from tdnn_helpers.data.sets import load
+from tdnn_helpers.data.split import Split
+from tdnn_helpers.models.networks import (
     ACTIVATIONS,
     CONVOLUTIONS,
     DENSE_NORMS,
@@ -20,7 +21,6 @@ from tdnn_helpers.models import (
     normalise,
     small_cnn,
 )
-from tdnn_helpers.split import Split
 
 
 @pytest.fixture(scope="module")

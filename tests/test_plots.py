@@ -5,9 +5,16 @@ import pandas as pd
 import pytest
 import torch
 
-from tdnn_helpers.data import load
-from tdnn_helpers.effects import mean_interval
-from tdnn_helpers.plots import last_values, plot_arms, plot_curves, plot_differences, plot_projections, show_images
+from tdnn_helpers.data.sets import load
+from tdnn_helpers.evidence.effects import mean_interval
+from tdnn_helpers.figures.plots import (
+    last_values,
+    plot_arms,
+    plot_curves,
+    plot_differences,
+    plot_projections,
+    show_images,
+)
 
 
 @pytest.fixture

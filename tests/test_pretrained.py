@@ -10,12 +10,14 @@ import torchvision
 from sklearn.datasets import load_sample_image
 from torch import nn
 
-from tdnn_helpers import pretrained as room
-from tdnn_helpers import store
-from tdnn_helpers.data import load
-from tdnn_helpers.efficientnet import SameConv2d
-from tdnn_helpers.pretrained import pretrained, pretrained_features
-from tdnn_helpers.session import data_dir
+from tdnn_helpers.core import data_dir
+from tdnn_helpers.data.sets import load
+from tdnn_helpers.evidence import store
+from tdnn_helpers.measures import frozen
+from tdnn_helpers.measures.frozen import pretrained_features
+from tdnn_helpers.models import backbone as room
+from tdnn_helpers.models.backbone import pretrained
+from tdnn_helpers.models.efficientnet import SameConv2d
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +179,7 @@ def test_features_are_those_of_the_unfolded_network_for_any_batch_size(backbone,
     assert found.shape == (6, 1280) and found.dtype == torch.float32 and not found.requires_grad
     with torch.no_grad():  # the emoji have 64 pixels: nothing is resized
         torch.testing.assert_close(found, backbone(emoji.images / 255), rtol=1e-3, atol=1e-4)
-    monkeypatch.setattr(room, "_BATCH", 4)
+    monkeypatch.setattr(frozen, "_BATCH", 4)
     torch.testing.assert_close(pretrained_features(emoji, size=64), found, rtol=1e-3, atol=1e-4)
     assert not store.folder().exists()
 
@@ -219,7 +221,7 @@ def test_features_are_computed_again_when_anything_differs(emoji, runs, monkeypa
     pretrained_features(emoji, size=32, layer="stem")
     pretrained_features(emoji[[1, 0, 2, 3, 4, 5]], size=32)
     with monkeypatch.context() as patch:
-        patch.setattr(room, "_SOURCES", ("another version",))
+        patch.setattr(frozen.OURS, "of", lambda module: "another version")
         pretrained_features(emoji, size=32)
     assert runs == [6] * 6
     pretrained_features(emoji, size=32)

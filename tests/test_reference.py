@@ -11,7 +11,7 @@ from claims_page import settled
 from drawing import draw
 from glossary import Entry, entries, section
 from lessons import NOTEBOOKS, lessons
-from tdnn_helpers.claims import ledger
+from tdnn_helpers.evidence.claims import ledger
 
 VERDICTS = {"C001": "holds here", "C002": "refuted exactly", "C003": "not shown at this scale"}
 

@@ -14,7 +14,7 @@ from notebook_rules import RULES, missing_links
 from readme import with_table
 from setup_cell import ROOT, badge, repository, setup_cell
 from sources import digest
-from tdnn_helpers.claims import ledger
+from tdnn_helpers.evidence.claims import ledger
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NAME = "00_example.ipynb"

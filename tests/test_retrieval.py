@@ -4,9 +4,9 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from tdnn_helpers.contrastive import distances
-from tdnn_helpers.features import knn_accuracy
-from tdnn_helpers.retrieval import (
+from tdnn_helpers.measures.embedding import knn_accuracy
+from tdnn_helpers.measures.retrieval import (
+    distances,
     mean_average_precision,
     rank,
     recall_at,

@@ -5,12 +5,13 @@ import pandas as pd
 import pytest
 import torch
 
-from tdnn_helpers.augment import shift
-from tdnn_helpers.data import load
-from tdnn_helpers.models import small_cnn
-from tdnn_helpers.robustness import CORRUPTIONS, blur, brighten, noise, plot_robustness, robustness
-from tdnn_helpers.split import Split
-from tdnn_helpers.train import evaluate, fit
+from tdnn_helpers.data.augment import shift
+from tdnn_helpers.data.sets import load
+from tdnn_helpers.data.split import Split
+from tdnn_helpers.figures.measures import plot_robustness
+from tdnn_helpers.measures.corruptions import CORRUPTIONS, blur, brighten, noise, robustness
+from tdnn_helpers.models.networks import small_cnn
+from tdnn_helpers.train.loop import evaluate, fit
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tdnn_helpers.augment import chain, crop, flip
-from tdnn_helpers.data import load
-from tdnn_helpers.models import small_cnn
-from tdnn_helpers.objectives import Batch
-from tdnn_helpers.self_supervised import (
+from tdnn_helpers.data.augment import chain, crop, flip
+from tdnn_helpers.data.sets import load
+from tdnn_helpers.methods.self_supervised import (
     JointEmbedding,
     attraction,
     barlow_loss,
@@ -32,7 +30,9 @@ from tdnn_helpers.self_supervised import (
     swav,
     two_views,
 )
-from tdnn_helpers.train import evaluate, fit, sgd
+from tdnn_helpers.models.networks import small_cnn
+from tdnn_helpers.train.loop import evaluate, fit, sgd
+from tdnn_helpers.train.objectives import Batch
 
 METHODS = {
     "SimCLR": (simclr, {}),

@@ -7,18 +7,13 @@ import pytest
 import torch
 
 from tdnn_helpers import session
-from tdnn_helpers.session import (
-    BUDGETS,
-    Session,
-    budget,
-    nearest,
-    pick_device,
-    quiet,
-    runs_dir,
-    seed_everything,
-    start,
-    untouched_random_state,
-)
+from tdnn_helpers.core import device, places, progress
+from tdnn_helpers.core.choices import nearest
+from tdnn_helpers.core.device import pick_device
+from tdnn_helpers.core.places import data_dir, runs_dir
+from tdnn_helpers.core.progress import quiet
+from tdnn_helpers.core.randomness import seed_everything, untouched_random_state
+from tdnn_helpers.session import BUDGETS, Session, budget, start
 
 
 @pytest.fixture(autouse=True)
@@ -63,19 +58,19 @@ def test_folders_and_device_follow_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("TDNN_DATA", str(tmp_path / "d"))
     monkeypatch.setenv("TDNN_RUNS", str(tmp_path / "r"))
     monkeypatch.setenv("TDNN_DEVICE", "meta")
-    assert session.data_dir() == tmp_path / "d"
+    assert data_dir() == tmp_path / "d"
     assert runs_dir() == tmp_path / "r"
     assert pick_device() == torch.device("meta")
     monkeypatch.delenv("TDNN_RUNS")
     monkeypatch.delenv("TDNN_DATA")
     assert runs_dir().parts[-2:] == ("build", "runs")
-    assert (session.data_dir() / "checksums.json").exists()
+    assert (data_dir() / "checksums.json").exists()
 
 
 def test_runs_go_to_the_users_cache_where_there_is_no_checkout(monkeypatch, tmp_path):
     monkeypatch.delenv("TDNN_RUNS")
-    monkeypatch.setattr(session, "_ROOT", tmp_path)
-    monkeypatch.setattr(session.Path, "home", lambda: tmp_path / "home")
+    monkeypatch.setattr(places, "_ROOT", tmp_path)
+    monkeypatch.setattr(places.Path, "home", lambda: tmp_path / "home")
     assert runs_dir() == tmp_path / "home" / ".cache" / "tdnn_helpers"
 
 
@@ -135,11 +130,11 @@ def test_a_random_state_is_left_untouched():
 
 
 def test_allocator_reports_whether_it_could(monkeypatch):
-    monkeypatch.setattr(session.platform, "system", lambda: "Darwin")
-    assert session.keep_freed_memory() is False
+    monkeypatch.setattr(device.platform, "system", lambda: "Darwin")
+    assert device.keep_freed_memory() is False
 
 
-@pytest.mark.skipif(not session.platform.libc_ver()[0].startswith("glibc"), reason="glibc only")
+@pytest.mark.skipif(not device.platform.libc_ver()[0].startswith("glibc"), reason="glibc only")
 @pytest.mark.parametrize("refused_above", [2 << 30, 32 << 20], ids=["new glibc", "old glibc"])
 def test_allocator_takes_the_largest_threshold_that_glibc_allows(monkeypatch, refused_above):
     settings = {}
@@ -154,19 +149,19 @@ def test_allocator_takes_the_largest_threshold_that_glibc_allows(monkeypatch, re
                 settings[parameter] = value
             return int(accepted)
 
-    monkeypatch.setattr(session.ctypes, "CDLL", Libc)
-    assert session.keep_freed_memory() is True
+    monkeypatch.setattr(device.ctypes, "CDLL", Libc)
+    assert device.keep_freed_memory() is True
     assert settings == {-3: min(1 << 30, refused_above), -1: 2**31 - 1}
 
 
 def test_quiet_silences_bars_and_ends_also_after_an_error(monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     with pytest.raises(KeyError), quiet():
-        with session.progress(2, "inside") as bar:
+        with progress.progress(2, "inside") as bar:
             assert bar.disable
         raise KeyError
-    with session.progress(2, "outside") as bar:
+    with progress.progress(2, "outside") as bar:
         assert not bar.disable
     monkeypatch.setenv("TDNN_STATIC", "1")
-    with session.progress(2, "on a page") as bar:
+    with progress.progress(2, "on a page") as bar:
         assert bar.disable

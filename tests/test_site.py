@@ -17,7 +17,7 @@ from drawing import draw
 from lessons import cost, read_lesson
 from maths import mathml
 from setup_cell import badge, repository
-from tdnn_helpers.claims import ledger
+from tdnn_helpers.evidence.claims import ledger
 
 PNG = base64.b64encode(b"a picture").decode()
 TABLE = "<table class='dataframe'><tr><td>7</td></tr></table>"

@@ -20,15 +20,14 @@ from joblib._parallel_backends import LokyBackend
 from pandas.testing import assert_frame_equal
 from torch import nn
 
-from tdnn_helpers import compare as compare_room
-from tdnn_helpers import store
-from tdnn_helpers.compare import ArmsFailed, compare
-from tdnn_helpers.data import load
-from tdnn_helpers.fingerprint import source_of
-from tdnn_helpers.models import mlp, normalise
-from tdnn_helpers.session import runs_dir
-from tdnn_helpers.store import Store
-from tdnn_helpers.train import fit, sgd
+from tdnn_helpers.core import runs_dir
+from tdnn_helpers.data.sets import load
+from tdnn_helpers.evidence import comparison as compare_room
+from tdnn_helpers.evidence import store
+from tdnn_helpers.evidence.comparison import ArmsFailed, compare
+from tdnn_helpers.evidence.store import Store
+from tdnn_helpers.models.networks import mlp, normalise
+from tdnn_helpers.train.loop import fit, sgd
 
 ROOT = Path(store.__file__).parents[1]
 
@@ -221,7 +220,6 @@ def test_a_change_of_the_surroundings_is_another_run(monkeypatch):
     assert ran({"other name": arms["arm"]}) == [("other name", 0)]
     for change in (
         lambda patch: patch.setenv("TDNN_BUDGET", "smoke"),
-        lambda patch: patch.setattr(Store, "source", "an edited file"),
         lambda patch: patch.setattr(torch, "__version__", "9.9"),
         lambda patch: patch.setattr("platform.python_version", lambda: "9.9"),
         lambda patch: patch.setattr(store, "pick_device", lambda: torch.device("mps")),
@@ -231,26 +229,6 @@ def test_a_change_of_the_surroundings_is_another_run(monkeypatch):
             change(patch)
             assert ran(arms) == [("arm", 0)]
         assert ran(arms) == []
-
-
-def test_the_source_of_the_package_is_that_of_its_files(tmp_path):
-    def package(name, **files):
-        (tmp_path / name / "part").mkdir(parents=True)
-        for path, text in files.items():
-            (tmp_path / name / f"{path.replace('_', '/')}.py").write_text(text)
-        return source_of(tmp_path / name)
-
-    first = package("one", a="x = 1", part_b="y = 2")
-    assert first == package("two", part_b="y = 2", a="x = 1")
-    (tmp_path / "two" / "notes.txt").write_text("not source")
-    assert first == source_of(tmp_path / "two")
-    others = [
-        package("three", a="x = 2", part_b="y = 2"),
-        package("four", a="x = 1", b="y = 2"),
-        package("five", a="x = 1"),
-    ]
-    assert len({first, *others}) == 4
-    assert Store.source == source_of(Path(store.__file__).parent)
 
 
 # --- what has no reliable digest --------------------------------------------------------------------------------------
@@ -428,10 +406,9 @@ def test_no_half_written_entry_is_ever_seen(monkeypatch):
 KERNEL = """
 import json, sys
 import torch
-from tdnn_helpers import store
-from tdnn_helpers.compare import compare
+from tdnn_helpers.data import Split
+from tdnn_helpers.evidence import compare, store
 from tdnn_helpers.models import mlp
-from tdnn_helpers.split import Split
 from tdnn_helpers.train import History, evaluate
 name, lines, out = sys.argv[1:]
 cell = '''

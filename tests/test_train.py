@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tdnn_helpers.augment import chain, flip, shift
-from tdnn_helpers.data import load
-from tdnn_helpers.models import mlp, small_cnn
-from tdnn_helpers.split import Split
-from tdnn_helpers.train import (
+from tdnn_helpers.data.augment import chain, flip, shift
+from tdnn_helpers.data.sets import load
+from tdnn_helpers.data.split import Split
+from tdnn_helpers.models.networks import mlp, small_cnn
+from tdnn_helpers.train.loop import (
     Batch,
     Diverged,
     History,

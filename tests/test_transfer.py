@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from tdnn_helpers.data import load
-from tdnn_helpers.models import mlp
-from tdnn_helpers.objectives import Batch, classification
-from tdnn_helpers.pretrained import Backbone, pretrained, pretrained_maps, stage_maps
-from tdnn_helpers.train import evaluate, fit
-from tdnn_helpers.transfer import FixedNorms, on_stored, upper_part
+from tdnn_helpers.data.sets import load
+from tdnn_helpers.measures.frozen import pretrained_maps
+from tdnn_helpers.methods.transfer import FixedNorms, on_stored, upper_part
+from tdnn_helpers.models.backbone import Backbone, pretrained, stage_maps
+from tdnn_helpers.models.networks import mlp
+from tdnn_helpers.train.loop import evaluate, fit
+from tdnn_helpers.train.objectives import Batch, classification
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from tdnn_helpers.data import load
-from tdnn_helpers.models import small_cnn
-from tdnn_helpers.session import seed_everything
-from tdnn_helpers.tta import RULES, as_it_is, combine, every, mirror, move, one_of, predict_views
+from tdnn_helpers.core.randomness import seed_everything
+from tdnn_helpers.data.sets import load
+from tdnn_helpers.methods.tta import RULES, as_it_is, combine, every, mirror, move, one_of, predict_views
+from tdnn_helpers.models.networks import small_cnn
 
 VIEWS = every({"as it is": as_it_is, "mirror": mirror}, {"as it is": as_it_is, "down": move(1, 0), "left": move(0, -2)})
 

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from tdnn_helpers.tuning import at_rates, best_rates, ends, sweep, tune
+from tdnn_helpers.evidence.tuning import at_rates, best_rates, ends, sweep, tune
 
 PEAK = {"a": 0.1, "b": 1e-5}
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from tdnn_helpers import unpacked
-from tdnn_helpers.data import load
-from tdnn_helpers.files import read_idx_gz, verified
-from tdnn_helpers.session import data_dir
-from tdnn_helpers.unpacked import read_idx_shared
+from tdnn_helpers.core import data_dir
+from tdnn_helpers.data import unpacked
+from tdnn_helpers.data.sets import load
+from tdnn_helpers.data.shipped import read_idx_gz, verified
+from tdnn_helpers.data.unpacked import read_idx_shared
 
 IMAGES = "FashionMNIST/raw/t10k-images-idx3-ubyte.gz"
 LABELS = "FashionMNIST/raw/t10k-labels-idx1-ubyte.gz"

@@ -10,8 +10,8 @@ import matplotlib.pyplot as plt
 import pytest
 from PIL import Image
 
-from tdnn_helpers import display as display_module
-from tdnn_helpers import widgets
+from tdnn_helpers.figures import display as display_module
+from tdnn_helpers.figures import widgets
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ def test_a_picture_keeps_the_colours_of_its_thin_lines():
     import matplotlib.pyplot as plt
     from PIL import Image
 
-    from tdnn_helpers.display import png
+    from tdnn_helpers.figures.display import png
 
     colours = ["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#949494"]
     figure, axis = plt.subplots()

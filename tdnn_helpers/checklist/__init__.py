@@ -13,9 +13,10 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from ..session import pick_device, untouched_random_state
-from ..split import Split
-from ..train import Objective, classification
+from ..core.device import pick_device
+from ..core.randomness import untouched_random_state
+from ..data.split import Split
+from ..train.loop import Objective, classification
 from . import inputs, labels, learning, loss_and_output, validation
 from .case import Case
 from .report import Finding, Note, Report

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..features import features
-from ..session import pick_device
-from ..split import Split
-from ..train import Batch, Objective, predict
+from ..core.device import pick_device
+from ..data.split import Split
+from ..measures.embedding import features
+from ..train.loop import Batch, Objective, predict
 
 TRAIN_SAMPLE, VAL_SAMPLE = 5000, 2000  # images that are looked at closely; duplicates and counts use all of them
 FEW = 2000  # training images that pass through the network where that is enough

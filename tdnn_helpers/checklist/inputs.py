@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from ..features import knn_accuracy
+from ..measures.embedding import knn_accuracy
 from .case import Case, interval, percent
 from .report import FINE, LOOK, NOT_CHECKED, WRONG, Note
 

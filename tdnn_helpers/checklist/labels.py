@@ -7,7 +7,7 @@ from collections import defaultdict
 import torch
 import torch.nn.functional as F
 
-from ..features import standardise
+from ..measures.embedding import standardise
 from .case import Case, percent
 from .report import FINE, LOOK, NOT_CHECKED, WRONG, Note
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from ..features import knn_accuracy, standardise
-from ..train import evaluate
+from ..measures.embedding import knn_accuracy, standardise
+from ..train.loop import evaluate
 from .case import Case, interval, percent
 from .report import FINE, LOOK, NOT_CHECKED, WRONG, Note
 

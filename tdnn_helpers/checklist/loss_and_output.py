@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..train import Batch, predict
+from ..train.loop import Batch, predict
 from .case import Case, percent
 from .report import FINE, LOOK, NOT_CHECKED, WRONG, Note
 

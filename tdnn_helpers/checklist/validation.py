@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..split import Split
+from ..data.split import Split
 from .case import Case, digests, interval, percent
 from .report import FINE, LOOK, NOT_CHECKED, WRONG, Note
 

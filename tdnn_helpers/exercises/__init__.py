@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ..session import nearest, untouched_random_state
+from ..core.choices import nearest
+from ..core.randomness import untouched_random_state
 from .judge import NotAnswered, NotYet, given
 
 __all__ = ["Exercise", "Feedback", "check", "exercises", "stub"]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..session import nearest
+from ..core.choices import nearest
 from .judge import NotYet, agrees, array, expect, filled, numbers, pair
 
 UNIFORM = {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..session import nearest
+from ..core.choices import nearest
 
 
 class NotAnswered(Exception):

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
-from ...session import pick_device, seed_everything, untouched_random_state
-from ...split import Split
+from ...core.device import pick_device
+from ...core.randomness import seed_everything, untouched_random_state
+from ...data.split import Split
 from .. import checklist
 from . import figures
 from .copies import Copies, copies, find

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from ...split import Split
+from ...data.split import Split
 from ..case import digests, percent
 from .read import Folder
 from .report import FINE, LOOK, WRONG, Seen

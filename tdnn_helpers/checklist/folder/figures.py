@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import matplotlib.pyplot as plt
 import torch
 
-from ...display import png
-from ...plots import show_images
+from ...figures.display import png
+from ...figures.plots import show_images
 from ...session import set_figure_style
 from .copies import Copies
 from .read import Folder

@@ -14,11 +14,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ...models import small_cnn
-from ...run import History
-from ...session import nearest, pick_device
-from ...split import Split
-from ...train import fit
+from ...core.choices import nearest
+from ...core.device import pick_device
+from ...data.split import Split
+from ...models.networks import small_cnn
+from ...train.loop import fit
+from ...train.run import History
 
 SEEN = 12_000  # images that a brief training passes through the network, in 2 to 30 epochs
 COUNTS = ("num_classes", "n_classes", "nclasses", "classes", "outputs", "n_outputs", "num_outputs", "out_features")

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import norm
 
-from ...split import Split
+from ...data.split import Split
 
 FOLDS = 5
 SHRINKAGE = 0.1  # how far the covariance within the classes is drawn towards a multiple of the identity

@@ -11,9 +11,9 @@ import joblib
 import numpy as np
 import torch
 
-from ...data import DEEP, IMAGE_ENDINGS, files_below, read_image, subfolders
-from ...session import progress
-from ...split import Split
+from ...core.progress import progress
+from ...data.sets import DEEP, IMAGE_ENDINGS, files_below, read_image, subfolders
+from ...data.split import Split
 
 PARTS = {
     "train": ("train", "training"),
@@ -73,7 +73,7 @@ class Folder:
 
 def read(folder: str | Path, size: int) -> Folder:
     """Open every image below ``folder``, resized and cropped to ``size`` pixels a side as
-    :func:`tdnn_helpers.data.load` does it.
+    :func:`tdnn_helpers.data.sets.load` does it.
 
     Raises:
         ValueError: no such folder, no folders or no images in it, fewer than two classes.

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import html
-import os
-import tempfile
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from ...core.places import write_whole
 from ..report import FINE, LOOK, NOT_CHECKED, STATUSES, SYMBOLS, WRONG, Report
 
 NAMED = 50  # files of one finding that the page names; all are in ``finding.files``
@@ -158,15 +157,7 @@ class FolderReport:
         a whole or not at all. OSError if it cannot be written."""
         path = Path(path).expanduser()
         page = PAGE.format(title=html.escape(f"Checklist of {self.name}"), body=self._repr_html_(heading="h1"))
-        handle, draft = tempfile.mkstemp(suffix=".tmp", dir=path.parent)
-        try:
-            with open(handle, "w", encoding="utf-8") as file:
-                file.write(page)
-            os.chmod(draft, 0o644)
-            os.replace(draft, path)
-        except BaseException:
-            Path(draft).unlink(missing_ok=True)
-            raise
+        write_whole(path, page.encode())
         return path
 
     def _worst_first(self) -> list[FolderFinding]:

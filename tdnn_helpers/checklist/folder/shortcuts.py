@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import binomtest
 
-from ...split import Split
+from ...data.split import Split
 from ..case import percent
 from .probe import folds, out_of_fold, wilson
 from .read import Folder

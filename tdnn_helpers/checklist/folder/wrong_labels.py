@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import torch
 
-from ...pretrained import pretrained_features
-from ...split import Split
+from ...data.split import Split
+from ...measures.frozen import pretrained_features
 from ..case import interval, percent
 from .probe import folds, out_of_fold
 from .read import Folder

@@ -1,0 +1,40 @@
+"""Where things lie: the data, the runs, and a file that is written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def data_dir() -> Path:
+    """Where the data lies: TDNN_DATA, else ``data/`` of this checkout."""
+    return Path(os.environ.get("TDNN_DATA", _ROOT / "data"))
+
+
+def runs_dir() -> Path:
+    """Where runs write: TDNN_RUNS, else ``build/runs`` of this checkout, else a folder in the user's cache."""
+    if "TDNN_RUNS" in os.environ:
+        return Path(os.environ["TDNN_RUNS"])
+    in_checkout = (_ROOT / "pyproject.toml").exists()
+    return _ROOT / "build" / "runs" if in_checkout else Path.home() / ".cache" / "tdnn_helpers"
+
+
+def write_whole(path: Path, content: bytes, *, alone: bool = False) -> None:
+    """Replace a file in one stroke: at every moment it is absent, the old one or the whole new one.
+
+    ``alone``: no other process writes this file at the same time. The draft then has the same name every time, so that
+    a process that is killed again and again leaves at most one. OSError if the file cannot be written.
+    """
+    draft = path.with_name(f"{path.name}.new" if alone else f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:  # Ctrl-C too
+        draft.unlink(missing_ok=True)
+        raise

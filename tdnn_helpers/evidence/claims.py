@@ -1,0 +1,252 @@
+"""How a claim of the paper is settled: a rule written before the run, an effect with its interval, a verdict, a record.
+
+``ledger.json`` beside this file holds every claim in the course's own words, with the rule that decides it. An interval
+wholly on the claimed side of the threshold means "holds here", wholly on the other side "refuted here", anything else
+"not shown at this scale". The effects themselves come from :mod:`tdnn_helpers.evidence.effects`.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from .. import session
+from ..core.choices import check_known
+from ..core.device import pick_device
+from ..core.places import runs_dir, write_whole
+from .effects import Effect, difference, mean_interval, rate_difference
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [  # effects are re-exported: a lesson measures and judges with one import
+    "Effect",
+    "Verdict",
+    "difference",
+    "exact",
+    "judge",
+    "judge_equal",
+    "ledger",
+    "mean_interval",
+    "rate_difference",
+    "reading",
+    "records",
+    "report",
+]
+
+SMOKE = "not judged on a smoke run"
+SYMBOLS = {  # a symbol and a word for each verdict, so that no meaning hangs on a colour
+    "holds here": "✓",
+    "holds exactly": "✓",
+    "refuted here": "✗",
+    "refuted exactly": "✗",
+    "not shown at this scale": "○",
+    "settled by reading": "§",
+    SMOKE: "–",
+    "open": "…",
+}
+
+
+@cache
+def ledger() -> dict[str, list[dict]]:
+    """``{"claims": [...], "repairs": [...]}``: claims have id, section, claim, kind, lesson, rule; repairs have id,
+    section, statement, repair, lesson, shown_by."""
+    return json.loads(Path(__file__).with_name("ledger.json").read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A settled claim: its row of the ledger, one of the verdicts of :data:`SYMBOLS`, effects, and a sentence."""
+
+    claim: Mapping[str, str]
+    verdict: str
+    effects: tuple[Effect, ...] = ()
+    evidence: str = ""
+
+    def _lines(self) -> list[tuple[str, str]]:
+        measured = [("Measured", f"{effect.what}: {effect}".removeprefix(": ")) for effect in self.effects]
+        evidence = [("Holds if" if self.effects else "Evidence", self.evidence)]
+        said, rule = f"The paper says ({self.claim['section']})", "Rule, written before the run"
+        return [(said, self.claim["claim"]), (rule, self.claim["rule"]), *measured, *evidence]
+
+    def __repr__(self) -> str:
+        lines = [f"{SYMBOLS[self.verdict]} {self.claim['id']}: {self.verdict}"]
+        return "\n".join(lines + [f"  {label}: {text}" for label, text in self._lines()])
+
+    def _repr_html_(self) -> str:
+        # No colour of its own: text and border follow the page, so the card is legible in light and in dark.
+        rows = ""
+        for label, text in self._lines():
+            kind = ' class="rule"' if label.startswith("Rule") else ""  # slides leave it out
+            rows += f"<div{kind}><b>{html.escape(label)}:</b> {html.escape(text)}</div>"
+        return (
+            '<div role="note" style="border:1px solid currentColor;border-left-width:6px;border-radius:6px;'
+            'padding:.6em 1em;margin:.5em 0;max-width:52em;line-height:1.5;background:transparent;color:inherit">'
+            f'<div style="font-size:1.15em"><b><span aria-hidden="true">{SYMBOLS[self.verdict]}</span> '
+            f"{html.escape(self.claim['id'])}: {html.escape(self.verdict)}</b></div>{rows}</div>"
+        )
+
+
+def judge(claim_id: str, *effects: Effect, expect: str = ">", than: float = 0.0) -> Verdict:
+    """Settle an experimental claim that says: every effect lies above (``expect=">"``) or below (``"<"``) ``than``.
+
+    All intervals wholly on that side: "holds here". Any wholly on the other: "refuted here". Else "not shown at this
+    scale". ``than`` is in the unit of the effects. Raises ValueError for a bad ``expect``, no effect, or a claim that
+    is unknown, of another lesson, or not of the kind "experiment".
+    """
+    if expect not in (">", "<"):
+        raise ValueError(f'expect is ">" or "<", not "{expect}".')
+    if not effects:
+        raise ValueError(f"{claim_id} needs at least one effect.")
+    above, below = [effect.low > than for effect in effects], [effect.high < than for effect in effects]
+    holds, refuted = (all(above), any(below)) if expect == ">" else (all(below), any(above))
+    side = "above" if expect == ">" else "below"
+    limit = f"{than:g}".replace("-", "−")
+    test = f"each 95 % interval lies wholly {side} {limit} {effects[0].unit}".rstrip()
+    return _decide(claim_id, effects, holds, refuted, test)
+
+
+def judge_equal(claim_id: str, effect: Effect, margin: float) -> Verdict:
+    """Settle a claim that says: the effect is practically zero, that is within ± ``margin`` (in the effect's unit).
+
+    Interval inside the margins: "holds here". Wholly outside: "refuted here". Else "not shown at this scale".
+    Raises ValueError as :func:`judge` does, and for a margin that is not positive.
+    """
+    if not margin > 0:
+        raise ValueError(f"the margin must be above 0, not {margin}.")
+    holds = -margin < effect.low and effect.high < margin
+    refuted = effect.low > margin or effect.high < -margin
+    test = f"the 95 % interval lies wholly within ±{margin:g} {effect.unit}".rstrip()
+    return _decide(claim_id, (effect,), holds, refuted, test)
+
+
+def exact(claim_id: str, passed: bool, evidence: str, *, refutes: bool = False) -> Verdict:
+    """Settle a claim that needs no statistics. ``passed``: the check of the ledger's rule came out as the lesson says.
+
+    A check that passed shows "holds exactly"; with ``refutes=True`` it shows the opposite of the claim: "refuted
+    exactly". Raises AssertionError when the check failed, on smoke runs too, and ValueError as :func:`judge` does.
+    """
+    claim = _claim(claim_id, "exact")
+    if not passed:
+        raise AssertionError(f"the check of {claim_id} ({claim['claim']}) failed: {evidence}")
+    return _settle(claim, "refuted exactly" if refutes else "holds exactly", evidence=evidence)
+
+
+def reading(claim_id: str, sentence: str, source: str) -> Verdict:
+    """Settle a claim from the literature: what is known, in one sentence, and where it is written."""
+    return _settle(_claim(claim_id, "reading"), "settled by reading", evidence=f"{sentence} Source: {source}")
+
+
+def records(lesson: str) -> dict[str, dict]:
+    """The recorded verdicts of a lesson, ``{claim id: {"verdict": ..., ...}}``, sorted by id."""
+    folder = runs_dir() / "verdicts" / lesson
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("C*.json"))}
+
+
+class Report:
+    """The claims of a lesson with their verdicts so far: ``frame`` is the table, ``summary`` counts each verdict."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.frame = frame
+        counts = frame["verdict"].value_counts()
+        self.summary = " · ".join(f"{SYMBOLS[name]} {name}: {counts[name]}" for name in SYMBOLS if name in counts)
+
+    def __repr__(self) -> str:
+        rows = [f"{row.id}  {SYMBOLS[row.verdict]} {row.verdict}  {row.claim}" for row in self.frame.itertuples()]
+        return "\n".join([*rows, self.summary])
+
+    def _repr_html_(self) -> str:
+        left = ' style="text-align:left;vertical-align:top"'
+        head = "".join(f"<th{left}>{name}</th>" for name in self.frame.columns)
+        table = self.frame.assign(verdict=[f"{SYMBOLS[name]} {name}" for name in self.frame["verdict"]])
+        cells = ["".join(f"<td{left}>{html.escape(text)}</td>" for text in row) for row in table.to_numpy()]
+        body = "".join(f"<tr>{row}</tr>" for row in cells)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{html.escape(self.summary)}</p>"
+
+
+def report(lesson: str) -> Report:
+    """Every claim of a lesson with its verdict; "open" without one, or when the rule has changed since it was recorded.
+
+    A smoke run shows what this process called, since it records nothing. Raises ValueError for an unknown lesson.
+    """
+    import pandas as pd
+
+    check_known(lesson, {row["lesson"] for row in ledger()["claims"]}, "lesson")
+    found = _smoke if session.budget() == "smoke" else records(lesson)
+    rows = []
+    for claim in ledger()["claims"]:
+        if claim["lesson"] == lesson:
+            record = found.get(claim["id"], {})
+            verdict = record["verdict"] if record.get("rule") == claim["rule"] else "open"
+            measured = "" if verdict == "open" else "; ".join(record["measured"]) or record["evidence"]
+            rows.append((claim["id"], claim["section"], claim["claim"], measured, verdict))
+    return Report(pd.DataFrame(rows, columns=["id", "section", "claim", "measured", "verdict"]))
+
+
+_smoke: dict[str, dict] = {}
+
+
+def _claim(claim_id: str, kind: str) -> Mapping[str, str]:
+    """The ledger's row, if the running lesson may settle it in this way."""
+    claims = {row["id"]: row for row in ledger()["claims"]}
+    check_known(claim_id, claims, "claim")
+    claim, lesson = claims[claim_id], session.current_lesson()
+    if claim["lesson"] != lesson:
+        running = f'the running lesson is "{lesson}"' if lesson else "no lesson is running: call session.start first"
+        raise ValueError(f'{claim_id} belongs to lesson "{claim["lesson"]}", but {running}.')
+    if claim["kind"] != kind:
+        raise ValueError(f'{claim_id} is of the kind "{claim["kind"]}" in the ledger, not "{kind}".')
+    return claim
+
+
+def _decide(claim_id: str, effects: tuple[Effect, ...], holds: bool, refuted: bool, test: str) -> Verdict:
+    claim = _claim(claim_id, "experiment")
+    verdict = "holds here" if holds else "refuted here" if refuted else "not shown at this scale"
+    return _settle(claim, verdict, effects, test)
+
+
+def _settle(claim: Mapping[str, str], verdict: str, effects: tuple[Effect, ...] = (), evidence: str = "") -> Verdict:
+    smoke = session.budget() == "smoke"
+    settled = Verdict(claim, SMOKE if smoke else verdict, effects, evidence)
+    record = {
+        "verdict": settled.verdict,
+        "measured": [text for label, text in settled._lines() if label == "Measured"],
+        "effects": [asdict(effect) for effect in effects],
+        "evidence": evidence,
+        "rule": claim["rule"],
+        "budget": session.budget(),
+        "device": str(pick_device()),
+        "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+    }
+    if smoke:
+        _smoke[claim["id"]] = record
+    else:
+        _record(claim, record)
+    return settled
+
+
+def _record(claim: Mapping[str, str], record: dict) -> None:
+    """Write the claim's own file, then join the lesson's files into ``verdicts/<lesson>.json``.
+
+    Each write is atomic. The joined file needs no lock: whoever replaces it last looks at the folder again afterwards.
+    """
+    folder = runs_dir() / "verdicts" / claim["lesson"]
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / f"{claim['id']}.json", record)
+    joined = None
+    while joined != (joined := records(claim["lesson"])):
+        _write(folder.parent / f"{claim['lesson']}.json", joined)
+
+
+def _write(path: Path, content: dict) -> None:
+    write_whole(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())

@@ -1,0 +1,6 @@
+"""What a reader sees. Nothing here can change a number."""
+
+from .display import say, show
+from .measures import plot_learning_curves, plot_reliability, plot_robustness
+from .plots import last_values, mark_level, plot_arms, plot_curves, plot_differences, plot_projections, show_images
+from .widgets import explore

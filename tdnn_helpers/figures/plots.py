@@ -1,0 +1,202 @@
+"""Figures from tidy frames. Each function returns a matplotlib Figure; show it with ``display.show(figure, alt)``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from ..data.split import Split
+from ..evidence.effects import difference, last_of_each, mean_interval
+
+MARKERS = "osD^vPX*"
+
+
+def _colour(index: int) -> str:
+    cycle = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    return cycle[index % len(cycle)]
+
+
+def show_images(
+    images: Split | torch.Tensor, titles: Sequence[str] = (), *, columns: int = 8, size: float = 1.1
+) -> Figure:
+    """A grid of images: a Split (titled with its class names) or uint8 / [0, 1] float images N×C×H×W; ``size`` in
+    inches a side."""
+    if isinstance(images, Split):
+        if images.classes:
+            titles = titles or [images.classes[target] for target in images.targets]
+        images = images.images
+    if not len(images):
+        raise ValueError("there are no images to show.")
+    rows = -(-len(images) // columns)
+    columns = min(columns, len(images))
+    title_height = 0.24 * max((title.count("\n") + 1 for title in titles), default=0)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(columns * size, rows * (size + title_height)), squeeze=False, layout="constrained"
+    )
+    for axis in axes.flat:
+        axis.axis("off")
+    for index, (axis, image) in enumerate(zip(axes.flat, images)):
+        pixels = image.permute(1, 2, 0).cpu().numpy()
+        highest = 255 if image.dtype == torch.uint8 else 1.0
+        axis.imshow(pixels.squeeze() if pixels.shape[-1] == 1 else pixels, vmin=0, vmax=highest)
+        if index < len(titles):
+            axis.set_title(titles[index], fontsize=9, loc="center")
+    return figure
+
+
+def plot_curves(
+    runs,
+    metric: str,
+    splits: str | Sequence[str] = "val",
+    *,
+    ylabel: str | None = None,
+    xlabel: str = "training step",
+    percent: bool = False,
+    log: bool = False,
+    axis=None,
+) -> Figure:
+    """A metric over the steps of training: for each arm the mean over seeds and its 95 % interval as a band.
+
+    ``splits``: with more than one, each has its own line style. ``percent`` shows fractions as percentages.
+    """
+    splits = [splits] if isinstance(splits, str) else list(splits)
+    if axis is None:
+        figure, axis = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    for index, arm in enumerate(runs["arm"].unique()):
+        for style, split in zip(cycle(("-", "--", ":")), splits):
+            rows = runs[(runs["arm"] == arm) & (runs["split"] == split) & (runs["metric"] == metric)]
+            table = rows.pivot_table(index="step", columns="seed", values="value", observed=True)
+            table *= 100 if percent else 1
+            if table.empty:
+                raise ValueError(f'no "{metric}" was recorded for "{split}" in arm "{arm}".')
+            middle, low, high = _bands(table.to_numpy())
+            label = f"{arm}, {split}" if len(splits) > 1 else str(arm)
+            axis.plot(table.index, middle, style, color=_colour(index), label=label)
+            axis.fill_between(table.index, low, high, color=_colour(index), alpha=0.15, linewidth=0)
+    if log:
+        axis.set_yscale("log")
+    unit = " (%)" if percent else ""
+    if ylabel is None:
+        ylabel = f"{splits[0] if len(splits) == 1 else ''} {metric}{unit}".strip()
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    axis.legend()
+    return axis.figure
+
+
+def _bands(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and 95 % interval of each row; a row with fewer than two finite values has no band."""
+    middle, low, high = (np.full(len(values), np.nan) for _ in range(3))
+    for i, row in enumerate(values):
+        row = row[np.isfinite(row)]
+        if len(row) >= 2:
+            effect = mean_interval(row)
+            middle[i], low[i], high[i] = effect.mean, effect.low, effect.high
+        elif len(row):
+            middle[i] = row[0]
+    return middle, low, high
+
+
+def plot_arms(
+    runs,
+    metric: str,
+    split: str = "test",
+    *,
+    label: str = "",
+    scale: float = 1.0,
+    baseline: float | None = None,
+    baseline_label: str = "guessing",
+    join: bool = True,
+    axis=None,
+) -> Figure:
+    """The last value of a metric for each arm: every seed a dot, its mean with the 95 % interval beside it.
+
+    ``join``: a thin line joins the dots of one seed, so that the eye compares pairs. ``scale=100`` shows percentages.
+    """
+    arms = list(runs["arm"].unique())
+    if axis is None:
+        figure, axis = plt.subplots(figsize=(max(3.6, 1.35 * len(arms) + 1), 3.4), layout="constrained")
+    table = last_values(runs, metric, split) * scale
+    for _, row in table.iterrows() if join else ():
+        axis.plot(range(len(arms)), row[arms], color="#bbbbbb", linewidth=0.8, zorder=1)
+    for i, arm in enumerate(arms):
+        values = table[arm].dropna().to_numpy()
+        axis.scatter(np.full(len(values), i), values, s=16, color=_colour(i), alpha=0.6, zorder=2)
+        effect = mean_interval(values)
+        axis.errorbar(i + 0.18, effect.mean, effect.bars, fmt=MARKERS[i % 8], color=_colour(i), capsize=3, zorder=3)
+    if baseline is not None:
+        mark_level(axis, baseline, baseline_label)
+    axis.set(xticks=range(len(arms)), xticklabels=arms, xlim=(-0.5, len(arms) - 0.4))
+    axis.set_ylabel(label or f"{split} {metric}")
+    axis.grid(axis="x", visible=False)
+    return axis.figure
+
+
+def mark_level(where: Figure | plt.Axes, level: float, label: str) -> None:
+    """A dotted horizontal line, named at the right edge, outside the data. ``where``: an axis, or a figure's first."""
+    axis = where.axes[0] if isinstance(where, Figure) else where
+    axis.axhline(level, color="#555555", linewidth=1, linestyle=":")
+    place = axis.get_yaxis_transform()
+    axis.annotate(label, (1.01, level), xycoords=place, va="center", fontsize=8, color="#555555", annotation_clip=False)
+
+
+def last_values(runs, metric: str, split: str = "test"):
+    """The last recorded value of a metric as a table: one row per seed, one column per arm.
+
+    Raises ValueError if nothing of that name was recorded.
+    """
+    rows = runs[(runs["split"] == split) & (runs["metric"] == metric)]
+    if rows.empty:
+        raise ValueError(f'no "{metric}" was recorded for "{split}".')
+    last = last_of_each(rows, ["seed", "arm"]).set_index(["seed", "arm"])["value"]
+    return last.unstack("arm")[list(runs["arm"].unique())]
+
+
+def plot_differences(
+    runs,
+    pairs: Sequence[tuple[str, str]],
+    metric: str,
+    split: str = "test",
+    *,
+    scale: float = 1.0,
+    unit: str = "",
+    axis=None,
+) -> Figure:
+    """Paired differences (first minus second of each pair of arms): mean and 95 % interval, and the line of zero."""
+    if axis is None:
+        figure, axis = plt.subplots(figsize=(6.0, 0.5 * len(pairs) + 1.1), layout="constrained")
+    axis.axvline(0, color="#555555", linewidth=1)
+    for row, (first, second) in enumerate(pairs):
+        effect = difference(runs, first, second, metric, split, scale=scale, unit=unit)
+        axis.errorbar(effect.mean, row, xerr=effect.bars, fmt="o", color=_colour(row), capsize=4)
+    labels = [f"{first} − {second}" for first, second in pairs]
+    axis.set(yticks=range(len(pairs)), yticklabels=labels, ylim=(len(pairs) - 0.5, -0.5))
+    axis.set_xlabel(f"difference in {split} {metric}{f' ({unit})' if unit else ''}, mean and 95 % interval")
+    axis.grid(axis="y", visible=False)
+    return axis.figure
+
+
+def plot_projections(
+    points: Mapping[str, np.ndarray], targets: torch.Tensor, classes: Sequence[str], *, columns: int = 4
+) -> Figure:
+    """Two-dimensional projections side by side: title → N×2 points, coloured and marked by class."""
+    rows, columns = -(-len(points) // columns), min(columns, len(points))
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(2.7 * columns, 2.75 * rows + 0.5), squeeze=False, layout="constrained"
+    )
+    colours = plt.get_cmap("tab20" if len(classes) > 10 else "tab10").colors
+    for axis in axes.flat[len(points) :]:
+        axis.axis("off")
+    for axis, (title, xy) in zip(axes.flat, points.items()):
+        for c, name in enumerate(classes):
+            chosen, colour, marker = (targets == c).numpy(), colours[c % len(colours)], MARKERS[c % 8]
+            axis.scatter(*xy[chosen].T, s=9, alpha=0.75, color=colour, marker=marker, linewidths=0, label=name)
+        axis.set(xticks=[], yticks=[])
+        axis.set_title(title, fontsize=10)
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(classes)), markerscale=2)
+    return figure

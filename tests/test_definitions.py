@@ -1,0 +1,136 @@
+"""A digest changes with what a lesson's results follow from, and with nothing else."""
+
+import shutil
+
+import pytest
+
+from tdnn_helpers.evidence.definitions import Definitions
+
+FILES = {
+    "__init__": "",
+    "numbers": '"""Numbers."""\nfrom .deep import ground as start\nfrom . import tools\n\nTABLE = {"one": start}\n\n\n'
+    'def count(x):\n    """Doc."""\n    return TABLE["one"](x) + tools.add(x)  # why\n\n\ndef other():\n    return 1\n',
+    "deep/__init__": "from .base import ground\nfrom ..tools import register\n\nregister(ground)\n",
+    "deep/base": "def ground(x):\n    return helper(x)\n\n\ndef helper(x):\n    return x\n",
+    "tools": "LIST = []\n\n\ndef add(x):\n    return x\n\n\ndef register(x):\n    LIST.append(x)\n\n\n"
+    "def unused():\n    pass\n",
+    "figures/plots": "from ..tools import unused\n\n\ndef draw():\n    return unused()\n",
+}
+CODE = (
+    "from tdnn_helpers.numbers import count\nfrom tdnn_helpers.figures.plots import draw\n\nanswer = count(3)\ndraw()"
+)
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A function: the definitions of a small package in which some text was replaced, or whose files were moved."""
+
+    def of(file="", old="", new="", files=FILES):
+        folder = tmp_path / "tdnn_helpers"
+        shutil.rmtree(folder, ignore_errors=True)
+        for name, text in files.items():
+            path = folder / f"{name}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            assert name != file or old in text
+            path.write_text(text.replace(old, new) if name == file else text)
+        return Definitions(folder)
+
+    return of
+
+
+@pytest.fixture
+def digest(package):
+    """A function: the digest of this code over that package."""
+    return lambda code=CODE, *change, **named: package(*change, **named).of_code(code)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("numbers", "+ tools", "- tools"),
+        ("numbers", '{"one"', '{"two": 2, "one"'),
+        ("deep/base", "return x", "return -x"),  # reached by a table, a renamed import and a package that passes it on
+        ("deep/base", "return helper", "return 2 * helper"),
+        ("deep/__init__", "register(ground)", "register(2)"),  # runs on import
+        ("tools", "def add(x):\n    return x", "def add(x):\n    return 2"),
+        ("tools", "LIST = []", "LIST = [1]"),
+    ],
+)
+def test_a_change_of_what_a_lesson_reaches_counts(digest, file, old, new):
+    assert digest() != digest(file=file, old=old, new=new)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("numbers", '"""Doc."""', '"""Other words,\n    on two lines."""'),
+        ("numbers", "# why", "# another reason"),
+        ("numbers", '"""Numbers."""', '"""A better word."""'),
+        ("numbers", "def other():\n    return 1", "def other():\n    return 2"),
+        ("tools", "pass", "return 7"),
+        ("figures/plots", "return unused()", "return 5"),
+    ],
+)
+def test_a_change_of_words_of_figures_or_of_what_it_never_reaches_does_not(digest, file, old, new):
+    assert digest() == digest(file=file, old=old, new=new)
+
+
+def test_the_lessons_own_code_counts_and_its_comments_do_not(digest):
+    assert digest() == digest(CODE + "  # a remark") == digest(CODE)
+    assert digest() != digest(CODE.replace("3", "4"))
+
+
+def test_a_module_that_is_imported_as_a_whole_is_followed_by_what_is_used_of_it(digest):
+    code = "from tdnn_helpers import numbers as n\n\nn.other()"
+    assert digest(code) != digest(code, "numbers", "return 1", "return 2")
+    assert digest(code) == digest(code, "tools", "def add(x):\n    return x", "def add(x):\n    return 2")
+    inside = "def f():\n    import tdnn_helpers.tools as t\n    return t.add(1)"
+    assert digest(inside) != digest(inside, "tools", "def add(x):\n    return x", "def add(x):\n    return 2")
+
+
+def test_a_file_that_moves_and_a_face_that_hands_names_on_change_nothing(package, digest):
+    places = {"numbers": "wing/counting", "tools": "core/tools"}
+    files = {places.get(name, name): text for name, text in FILES.items()}
+    files |= {"wing/__init__": "from .counting import count", "core/__init__": ""}
+    changes = {"from .deep": "from ..deep", "from . import": "from ..core import", "..tools": "..core.tools"}
+    for old, new in changes.items():
+        assert any(old in text for text in files.values())
+        files = {name: text.replace(old, new) for name, text in files.items()}
+    for place in ("tdnn_helpers.wing.counting", "tdnn_helpers.wing", "tdnn_helpers"):  # the last finds it by the name
+        assert digest() == package(files=files).of_code(CODE.replace("tdnn_helpers.numbers", place))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("from tdnn_helpers.a import f", "from tdnn_helpers.b import f"),
+        ("from tdnn_helpers.a import f, g", "from tdnn_helpers.a import f as g, g as f"),
+    ],
+)
+def test_another_definition_under_the_same_name_counts(package, one, other):
+    files = {"__init__": "", "a": "def f():\n    return 1\n\n\ndef g():\n    return 2\n"}
+    files["b"] = files["a"].replace("1", "3")
+    one, other = (package(files=files).of_code(f"{line}\nf()\ng = 0") for line in (one, other))
+    assert one != other
+
+
+def test_a_definition_and_a_whole_module_have_a_digest(package):
+    def changed(*what, file, old, new):
+        return package().of(*what) != package(file, old, new).of(*what)
+
+    assert changed("numbers", "count", file="deep/base", old="return x", new="return -x")
+    assert not changed("numbers", "count", file="numbers", old="return 1", new="return 2")
+    assert changed("numbers", file="numbers", old="return 1", new="return 2")
+    assert changed("deep", file="deep/base", old="return x", new="return -x")  # what it passes on
+    assert package().all != package("numbers", "# why", "# reason").all
+
+
+def test_the_checksums_of_the_data_count_for_who_reads_them(package, tmp_path):
+    (tmp_path / "data").mkdir()
+    listing = tmp_path / "data" / "checksums.json"
+    files = {"__init__": "", "a": 'def read():\n    return "checksums.json"\n\n\ndef other():\n    return 1\n'}
+    found = []
+    for content in ("{}", '{"a": 1}'):
+        listing.write_text(content)
+        found.append([package(files=files).of("a", name) for name in ("read", "other")])
+    assert found[0][0] != found[1][0] and found[0][1] == found[1][1]

@@ -20,7 +20,7 @@ SEEDS = 5
 HIDDEN = {"a linear model": (), "MLP (128 hidden)": (128,)}
 NOTE = (
     "Seeds as one model. Not used: training the seeds of an MLP as one stacked model saves calls, but not arithmetic, "
-    "and works only for networks without batch norm or dropout that all take the same number of steps. `compare` takes "
+    "and all must take the same number of steps (batch norm works, and dropout with draws of its own). `compare` takes "
     "any arm, and gains its factor from the cores."
 )
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from .split import Split
+from .split import Split, area_average
 
 CLASSES = ("round nucleus", "lobed nucleus")
 
@@ -110,7 +110,7 @@ def make(
     for start in range(0, n, BATCH):
         images = _draw(_Scene(*(column[start : start + BATCH] for column in scene)), max(size, RENDER))
         if size < RENDER:
-            images = F.interpolate(images, size=(size, size), mode="area")
+            images = area_average(images, size)
         images += noise * torch.randn(images.shape, generator=generator)
         batches.append((images.clamp(0, 1) * 255).round().to(torch.uint8))
 

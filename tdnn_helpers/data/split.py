@@ -73,7 +73,8 @@ class Split:
             raise TypeError(f"targets must be int64 class indices or float32 values, but they are {targets.dtype}.")
 
     def __reduce__(self):  # a mapping proxy cannot be pickled, and runs travel to other processes
-        return Split, (self.images, self.targets, self.classes, dict(self.extra), self.name)
+        columns = {key: _alone(column) for key, column in self.extra.items()}
+        return Split, (_alone(self.images), _alone(self.targets), self.classes, columns, self.name)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -231,9 +232,38 @@ class Split:
         return replace(self, targets=targets, extra={**self.extra, "flipped": flipped})
 
     def resize(self, pixels: int) -> Split:
-        """Every image resized to ``pixels``×``pixels`` (area average when it shrinks, bilinear when it grows)."""
+        """Every image as ``pixels``×``pixels``: :func:`area_average` when it shrinks, bilinear when it grows."""
         if pixels < 1:
             raise ValueError(f"an image needs at least 1 pixel a side, not {pixels}.")
-        how = {"mode": "area"} if pixels < self.images.shape[-1] else {"mode": "bilinear", "align_corners": False}
-        parts = [F.interpolate(part.float(), size=(pixels, pixels), **how) for part in self.images.split(1024)]
-        return replace(self, images=torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in parts]))
+        parts = []
+        for part in self.images.split(1024):
+            if pixels < self.images.shape[-1]:
+                part = area_average(part.float(), pixels)
+            else:
+                part = F.interpolate(part.float(), size=(pixels, pixels), mode="bilinear", align_corners=False)
+            parts.append(part.round().clamp(0, 255).to(torch.uint8))
+        return replace(self, images=torch.cat(parts))
+
+
+def _alone(column: torch.Tensor) -> torch.Tensor:
+    """The same values without what else lies in their memory: a slice would travel with all that it was cut from."""
+    return column if column.untyped_storage().nbytes() == column.nbytes else column.clone()
+
+
+def area_average(images: torch.Tensor, pixels: int) -> torch.Tensor:
+    """Float images N×C×H×W as N×C×``pixels``×``pixels``: each new pixel is the mean of the area that it covers.
+
+    Where the ratio is whole, torch's mode "area" is that. Elsewhere it is not: it takes the mean of all pixels that are
+    touched, and two new pixels share some. Here a pixel that lies half inside counts half.
+    """
+    if all(side % pixels == 0 for side in images.shape[-2:]):
+        return F.interpolate(images, size=(pixels, pixels), mode="area")
+    rows, columns = (_shares(side, pixels).to(images) for side in images.shape[-2:])
+    return rows @ images @ columns.T
+
+
+def _shares(old: int, new: int) -> torch.Tensor:
+    """What share of each of ``new`` pixels lies in each of ``old`` ones along the same line: float64 new×old."""
+    edges, pixel = torch.arange(new + 1, dtype=torch.float64) * old / new, torch.arange(old)
+    inside = torch.minimum(edges[1:, None], pixel + 1) - torch.maximum(edges[:-1, None], pixel)
+    return inside.clamp_min(0) * new / old

@@ -12,6 +12,7 @@ from torch import nn
 from ..core.choices import nearest
 from ..data.split import Split
 from ..train.loop import predict
+from .retrieval import distances
 
 PROJECTIONS = ("pca", "t-sne", "umap")
 
@@ -54,7 +55,7 @@ def knn_predict(
     """
     votes = []
     for part in features.split(2048):
-        nearest_images = torch.cdist(part, train_features).topk(min(k, len(train_features)), largest=False).indices
+        nearest_images = distances(part, train_features).topk(min(k, len(train_features)), largest=False).indices
         votes.append(train_targets[nearest_images].mode(dim=1).values)
     return torch.cat(votes)
 
@@ -138,7 +139,8 @@ def project(features: torch.Tensor, method: str, *, seed: int = 0) -> np.ndarray
     """A picture of N×D features in two dimensions: float64 N×2, by "pca", "t-sne" or "umap".
 
     t-SNE and UMAP keep neighbours together; distances between groups, and their sizes, mean nothing in their pictures.
-    Keep N to about 1,000: the first UMAP of a process compiles for 20 seconds or more.
+    Keep N to about 1,000: the first UMAP of a process compiles for 20 seconds or more. ``seed`` is that
+    of the parts that draw; t-SNE starts from the principal components, so the order of the rows can move it more.
     Raises ValueError for an unknown method.
     """
     if method not in PROJECTIONS:

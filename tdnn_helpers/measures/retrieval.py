@@ -9,22 +9,26 @@ from __future__ import annotations
 
 import torch
 
+from ..core.randomness import random_stream
+
 
 def rank(distance: torch.Tensor, never: torch.Tensor | None = None) -> torch.Tensor:
-    """The rows of the gallery for each query, nearest first: int64 Q×G.
+    """The rows of the gallery for each query, nearest first: int64 Q×G. Equally near rows come in an order that is
+    drawn once and for all: in that of the gallery, often sorted by label, a constant embedding would score well.
 
     ``never``: bool Q×G, what must not be an answer. It must leave out equally many rows, M, for each query; the result
     is then Q×(G − M). ValueError for another shape, or if it does not.
     """
+    drawn = torch.randperm(distance.shape[1], generator=random_stream(0, "ties")).to(distance.device)
     if never is None:
-        return distance.argsort(dim=1, stable=True)
+        return drawn[distance[:, drawn].argsort(dim=1, stable=True)]
     if never.shape != distance.shape:
         raise ValueError(f"never has the shape {tuple(never.shape)}, but the distances {tuple(distance.shape)}.")
     left_out = never.sum(1)
     if (left_out != left_out[0]).any():
         fewest, most = int(left_out.min()), int(left_out.max())
         raise ValueError(f"never must leave out equally many rows for each query, not {fewest} to {most}.")
-    order = distance.masked_fill(never, torch.inf).argsort(dim=1, stable=True)
+    order = drawn[distance.masked_fill(never, torch.inf)[:, drawn].argsort(dim=1, stable=True)]
     return order[:, : distance.shape[1] - int(left_out[0])]
 
 

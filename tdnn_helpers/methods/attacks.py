@@ -82,7 +82,8 @@ def noise(
     eps: float,
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:
-    """The humble baseline of both attacks: each pixel moves by ``eps`` up or down at random. The model is not asked."""
+    """The humble baseline of both attacks: each pixel moves by ``eps`` up or down at random, clamped to [0, 1]. So of
+    the black pixels only half move: on Fashion-MNIST three quarters of all. The model is not asked."""
     _check(images, eps)
     up = torch.rand(images.shape, generator=generator, device=images.device) < 0.5
     return (images + eps * (up.float() * 2 - 1)).clamp(0, 1)
@@ -113,11 +114,18 @@ def adversarial(attack: Attack) -> Objective:
 
 
 def _gradient(model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Of the summed loss with respect to the images. The gradients of the weights stay as they are."""
+    """Of the cross-entropy of each image with respect to the image, up to a positive factor: an attack needs its signs.
+    The gradients of the weights stay as they are.
+
+    In float32 the gradient of a sure and right network vanishes: 1 − p is 0 from a margin of 17 on. So the gradient of
+    the logits is taken in float64, from the other classes alone, and scaled to a largest entry of 1.
+    """
     with torch.enable_grad():  # an objective is also measured on validation images, where gradients are off
         images = images.detach().requires_grad_()
-        loss = F.cross_entropy(model(images).float(), targets, reduction="sum")
-        return torch.autograd.grad(loss, images)[0]
+        logits = model(images)
+    true = F.one_hot(targets, logits.shape[1]).bool()
+    others = logits.detach().double().masked_fill(true, -torch.inf).softmax(1)  # without the common factor 1 − p
+    return torch.autograd.grad(logits, images, (others - true.double()).to(logits.dtype))[0]
 
 
 @contextmanager

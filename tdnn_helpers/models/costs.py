@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import time
+import warnings
 from collections.abc import Mapping
 
 import torch
@@ -19,14 +20,22 @@ def count_macs(model: nn.Module, images: torch.Tensor) -> int:
     """Multiply-accumulate operations of one forward pass, for one image of this shape.
 
     PyTorch's own counter adds up the convolutions and matrix products, at two operations for a multiplication with its
-    addition. Norms, activations and pooling are not in it, although they take time.
+    addition. Norms, activations and pooling are not in it, although they take time. Attention and recurrent layers are
+    counted by their matrix products too: a copy on the CPU runs without the fused kernels that hide them.
 
     Args:
-        images: float32 N×C×H×W on the device of the model; only the first one is used.
+        images: float32 N×C×H×W; only the first one is used.
     """
-    model = copy.deepcopy(model).eval()
-    with FlopCounterMode(display=False) as counter:
-        model(images[:1].detach())  # the counter wants no gradients
+    model, image = copy.deepcopy(model).cpu().eval(), images[:1].detach().cpu()  # the counter wants no gradients
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch speaks of Intel GPUs when oneDNN is switched
+            with torch.backends.mkldnn.flags(enabled=False), FlopCounterMode(display=False) as counter:
+                model(image)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
     return counter.get_total_flops() // 2
 
 

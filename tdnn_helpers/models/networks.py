@@ -154,7 +154,8 @@ def small_cnn(
     """A small convolutional network: three times (3×3 convolution → 2×2 max pool → norm → activation), then the mean
     over all places, dense layers of the sizes ``hidden`` (none by default) and one linear layer. Max pooling comes
     before the norm and the activation, which gives the same order of events a quarter of the places to work on; for
-    ReLU without a norm the result is identical. Average and blur pooling come after the activation.
+    ReLU without a norm the result is identical. Average and blur pooling come after the activation. The weights lie in
+    memory as channels_last, which ``safetensors.torch.save_file`` refuses: save them with its ``save_model``.
 
     Args:
         train: gives the number of channels and classes and the statistics of the input.

@@ -39,6 +39,7 @@ def sgd(lr: float = 0.1, *, momentum: float = 0.9, weight_decay: float = 5e-4) -
 
 def one_cycle(optimizer: torch.optim.Optimizer, steps: int):
     """Learning rate up for the first quarter, then down to almost nothing; its peak is the optimizer's own rate.
+    (A run of fewer than 10 steps has no step at the peak: its largest rate is 0.76 to 0.99 of it.)
 
     The momentum stays what it is: by default torch would cycle it too, and give momentum to an optimizer without any.
     """

@@ -1,0 +1,126 @@
+"""Numbers that a library's usual call gets wrong: smaller images, slices, costs, neighbours, ties, sure networks."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tdnn_helpers.data import Split, load
+from tdnn_helpers.data.split import area_average
+from tdnn_helpers.measures import knn_accuracy, retrieval_scores
+from tdnn_helpers.methods import attacks
+from tdnn_helpers.models import count_macs
+
+
+def mean_over_areas(image, pixels):
+    """The mean over each new pixel's square, by a picture in which every old pixel is repeated ``pixels`` times."""
+    height, width = image.shape
+    fine = np.repeat(np.repeat(image, pixels, 0), pixels, 1)
+    return fine.reshape(pixels, height, pixels, width).mean((1, 3))
+
+
+@pytest.mark.parametrize(("height", "width", "pixels"), [(28, 28, 20), (28, 28, 14), (9, 12, 5), (7, 7, 4), (3, 3, 5)])
+def test_a_smaller_image_is_the_mean_of_the_areas(height, width, pixels):
+    images = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+    found = area_average(images, pixels)
+    for got, image in zip(found.flatten(0, 1), images.flatten(0, 1), strict=True):
+        np.testing.assert_allclose(got, mean_over_areas(image.numpy(), pixels), atol=1e-6)
+    assert torch.allclose(found.mean((2, 3)), images.mean((2, 3)), atol=1e-6)  # no brightness is lost
+
+
+def test_a_resized_split_keeps_its_brightness_at_a_ratio_that_is_not_whole():
+    images = torch.zeros(20, 1, 28, 28, dtype=torch.uint8)
+    for column in range(20):
+        images[column, 0, :, column] = 240
+    means = Split(images, torch.zeros(20).long(), ["one"]).resize(20).images.float().mean((1, 2, 3))
+    assert (means - 240 / 28).abs().max() < 0.5
+
+
+def test_a_slice_travels_without_the_images_that_it_was_cut_from():
+    digits = load("digits")
+    part = digits[:10].with_extra(row=torch.arange(len(digits))[:10])
+    assert part.images.data_ptr() == digits.images.data_ptr()  # in this process it costs nothing
+    sent = pickle.dumps(part)
+    assert len(sent) < 3 * 10 * 64
+    back = pickle.loads(sent)
+    assert torch.equal(back.images, part.images) and torch.equal(back.targets, part.targets)
+    assert torch.equal(back.extra["row"], part.extra["row"]) and back.classes == part.classes
+
+
+TOKENS, WIDTH, HIDDEN = 10, 32, 48
+
+
+class FirstOutput(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, images):
+        return self.layer(images.view(len(images), TOKENS, WIDTH))[0]
+
+
+ATTENTION = 3 * TOKENS * WIDTH**2 + 2 * TOKENS**2 * WIDTH + TOKENS * WIDTH**2  # projections, scores and mixes, output
+STEP = TOKENS * HIDDEN * (WIDTH + HIDDEN)  # one gate
+
+
+@pytest.mark.parametrize(
+    ("layer", "macs"),
+    [
+        (lambda: nn.TransformerEncoderLayer(WIDTH, 4, 64, batch_first=True), ATTENTION + 2 * TOKENS * WIDTH * 64),
+        (lambda: nn.LSTM(WIDTH, HIDDEN, batch_first=True), 4 * STEP),
+        (lambda: nn.GRU(WIDTH, HIDDEN, batch_first=True), 3 * STEP),
+    ],
+    ids=["attention", "LSTM", "GRU"],
+)
+def test_attention_and_recurrent_layers_are_counted(layer, macs):
+    fast = (
+        torch.backends.mha.get_fastpath_enabled(),
+        torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled,
+    )
+    assert count_macs(FirstOutput(layer()), torch.zeros(2, 1, TOKENS, WIDTH)) == macs
+    now = (
+        torch.backends.mha.get_fastpath_enabled(),
+        torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled,
+    )
+    assert now == fast
+
+
+def test_neighbours_of_features_far_from_zero_are_found():
+    random = torch.Generator().manual_seed(0)
+    centres = torch.randn(200, 64, generator=random) * 0.01 + 30
+    near = centres + torch.randn(200, 64, generator=random) * 1e-4
+    assert knn_accuracy(centres, torch.arange(200), near, torch.arange(200), k=1) == 1
+
+
+def test_equal_distances_give_the_order_of_the_gallery_no_say():
+    labels = torch.arange(10).repeat_interleave(10)
+    constant, mixed = torch.ones(100, 4), torch.randperm(100, generator=torch.Generator().manual_seed(1))
+    never = torch.eye(100).bool()
+    in_order = retrieval_scores(constant, labels, constant, labels, never)
+    shuffled = retrieval_scores(constant, labels[mixed], constant, labels[mixed], never)
+    assert in_order["mAP"] == pytest.approx(shuffled["mAP"], abs=0.03) and in_order["mAP"] < 0.16  # sorted: 0.21
+    assert in_order["AUROC"] == 0.5
+
+
+@pytest.mark.parametrize("sure", [1.0, 30.0, 400.0])
+def test_an_attack_sees_through_how_sure_a_network_is(sure):
+    random = torch.Generator().manual_seed(0)
+    images, weight = torch.rand(8, 1, 4, 4, generator=random), torch.randn(3, 16, generator=random)
+    logits = images.flatten(1) @ weight.T
+    targets = logits.argmax(1)
+
+    def model(images):
+        return sure * images.flatten(1) @ weight.T
+
+    class Model(nn.Module):
+        def forward(self, images):
+            return model(images)
+
+    attacked = attacks.fgsm(Model(), images, targets, 0.05)
+    moved = ((attacked - images).abs() > 1e-6).flatten(1).float().mean(1)
+    assert moved.min() > 0.9  # a gradient of 0 would leave the image as it is
+    margins = [(out.gather(1, targets[:, None])[:, 0] - out.scatter(1, targets[:, None], -torch.inf).amax(1))
+               for out in (logits, attacked.flatten(1) @ weight.T)]  # fmt: skip
+    assert (margins[1] < margins[0]).all()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .judge import NotYet, all_answered, array, expect, number, numbers, pair
+from .answers import NotYet, all_answered, array, expect, number, numbers, pair
 
 
 def check_noisy_ceiling(answer: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .judge import NotYet, all_answered, array, expect, number, numbers
+from .answers import NotYet, all_answered, array, expect, number, numbers
 
 
 def check_screening_scores(answer: Any) -> str:

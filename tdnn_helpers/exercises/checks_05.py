@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from ..session import nearest
-from .judge import NotYet, agrees, array, expect, filled, numbers, pair
+from .answers import NotYet, agrees, array, expect, filled, numbers, pair
 
 UNIFORM = {
     "kernel 6, stride 4": False,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .judge import NotYet, agrees, array, expect, filled, number, numbers
+from .answers import NotYet, agrees, array, expect, filled, number, numbers
 
 KEEPS = {
     "mirror left-right: boot or bag?": True,

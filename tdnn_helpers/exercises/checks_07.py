@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .judge import NotYet, all_answered, array, expect, numbers, pair
+from .answers import NotYet, all_answered, array, expect, numbers, pair
 
 
 def check_count_of_transfer(answer: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..effects import mean_interval
-from .judge import NotYet, array, expect, filled, number, numbers
+from .answers import NotYet, array, expect, filled, number, numbers
 
 ARMS = ("standard", "curriculum", "anti-curriculum", "random order")
 VERDICTS = ("helps", "hurts", "not shown")

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .judge import NotYet, all_answered, array, expect, number, numbers
+from .answers import NotYet, all_answered, array, expect, number, numbers
 
 
 def check_losses_of_one_point(answer: Any) -> str:

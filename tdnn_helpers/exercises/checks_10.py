@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .judge import NotYet, all_answered, expect, filled, number
+from .answers import NotYet, all_answered, expect, filled, number
 
 LOSSES = {  # case: (right, ((wrong, why), …))
     "rotation: four answers, all equally likely": (

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .judge import NotYet, all_answered, array, expect, filled
+from .answers import NotYet, all_answered, array, expect, filled
 
 
 def check_slopes(answer: Any) -> str:

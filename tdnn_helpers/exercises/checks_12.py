@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .judge import NotYet, all_answered, array, expect, number
+from .answers import NotYet, all_answered, array, expect, number
 
 RIGHT = {"mean": "A", "vote": "C", "product": "B", "max": "A"}
 HELP = {

@@ -6,7 +6,8 @@ import math
 
 import torch
 
-from . import Exercise, checks_02
+from . import checks_02
+from . import old_exercise as Exercise
 
 
 def noisy_ceiling():

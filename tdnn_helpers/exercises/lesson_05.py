@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from . import Exercise, checks_05
+from . import checks_05
+from . import old_exercise as Exercise
 
 
 def weights_and_macs():

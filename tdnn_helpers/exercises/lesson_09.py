@@ -6,7 +6,8 @@ import math
 
 import torch
 
-from . import Exercise, checks_09
+from . import checks_09
+from . import old_exercise as Exercise
 
 
 def losses_of_one_point():

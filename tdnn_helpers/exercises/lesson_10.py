@@ -7,7 +7,8 @@ import math
 import torch
 import torch.nn.functional as F
 
-from . import Exercise, checks_10
+from . import checks_10
+from . import old_exercise as Exercise
 
 
 def losses_that_know_nothing():

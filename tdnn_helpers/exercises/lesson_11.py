@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from . import Exercise, checks_11
+from . import checks_11
+from . import old_exercise as Exercise
 
 
 def slopes():

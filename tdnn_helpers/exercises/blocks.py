@@ -36,7 +36,8 @@ class Exercise:
     """One exercise. Called like a function, it is its solution.
 
     ``solution`` is what the reader can unfold; the stub is made from its first lines. ``value`` is the stub's
-    right-hand side where the answer is a value and not a function; ``solution()`` then returns the right one.
+    right-hand side where the answer is a value and not a function; ``solution()`` then returns the right one. In a
+    value that begins with ``{}`` the keys of the solution are put in, each with None.
     ``right`` says why a right answer is right.
 
     An answer is compared with ``reference`` (the solution, if there is none) on ``cases``, tuples of arguments or a
@@ -75,8 +76,9 @@ class Exercise:
 
     def __post_init__(self) -> None:
         if self.points:
-            self.open = True
-            self.value = "{\n" + "".join(f'    "{point}": "",\n' for point in self.points) + "}"
+            self.open, self.value = True, _stub_of_dict(self.points, '""')
+        elif self.value.startswith("{}"):
+            self.value = _stub_of_dict(self.solution(), "None") + self.value[2:]
 
     def __call__(self, *args: Any) -> Any:
         return self.solution(*args)
@@ -143,7 +145,8 @@ class Exercise:
             if callable(sentence):
                 sentence = sentence(*(one[0] if len(one) == 1 else one for one in (got, right)), *args)
             if not sentence[0].isupper():
-                sentence = f"{where_wrong(dict(zip(names, args, strict=True)), got[n], right[n])}: {sentence}"
+                of = self.returns.split(", ")[n] if self.returns and len(right) > 1 else ""
+                sentence = f"{where_wrong(dict(zip(names, args, strict=True)), got[n], right[n], of)}: {sentence}"
             raise NotYet(sentence)
 
     def _compare_gradients(self, answer: Callable, args: tuple) -> None:
@@ -166,12 +169,17 @@ def exercise(id_and_title: str, **options: Any) -> Callable[[Callable], Exercise
     return lambda solution: Exercise(id, title, solution, **options)
 
 
+def _stub_of_dict(keys: Iterable[str], blank: str) -> str:
+    return "{\n" + "".join(f'    "{key}": {blank},\n' for key in keys) + "}"
+
+
 def names_in(answer: Any) -> set[str]:
-    """The names that the code of a function uses, with those of the functions inside it, and its own name."""
+    """The names that the code of a function uses, with those of the functions inside it; the name of a function that
+    has no code of Python, such as ``torch.mean``."""
 
     def used(code: CodeType) -> set[str]:
         inner = [one for one in code.co_consts if isinstance(one, CodeType)]
         return set(code.co_names).union(*map(used, inner))
 
     code = getattr(answer, "__code__", None)
-    return {getattr(answer, "__name__", "")} | (used(code) if code else set())
+    return used(code) if code else {getattr(answer, "__name__", "")}

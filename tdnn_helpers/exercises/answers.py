@@ -130,15 +130,16 @@ def short(value: Any) -> str:
     return f"[{', '.join(map(short, value))}]" if few else ""
 
 
-def where_wrong(given: Mapping[str, Any], got: np.ndarray, right: np.ndarray) -> str:
+def where_wrong(given: Mapping[str, Any], got: np.ndarray, right: np.ndarray, of: str = "") -> str:
     """The numbers put in, what should come out, and what came out; of a large answer the number that is farthest off.
-    The array ``got`` has the shape of ``right``.
+    The array ``got`` has the shape of ``right``; ``of`` is its name, where there are several.
     """
     shown = ", ".join(f"{name} = {short(value)}" for name, value in given.items() if short(value))
-    what = "it"
+    what = of and f"`{of}`" or "it"
     if not short(right):
         place = np.unravel_index(np.abs(got - right).argmax(), right.shape)
-        what, got, right = f"the number at {short([int(one) for one in place])}", got[place], right[place]
+        what = f"the number at {short([int(one) for one in place])}{of and f' of `{of}`'}"
+        got, right = got[place], right[place]
     return f"{f'With {shown}' if shown else 'On our numbers'} {what} should be {short(right)}; yours is {short(got)}"
 
 

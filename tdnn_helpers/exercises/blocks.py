@@ -160,7 +160,8 @@ class Exercise:
         expect(reached, f"The value is right, but it is cut off from `{self.gradient}`: no gradient reaches it.")
         got, right = (array(torch.autograd.grad(one.sum(), x)[0]) for one, x in zip(results, inputs, strict=True))
         wrong = distance(got, right) > self.within
-        expect(not wrong, f"The value is right, but not its gradient. {where_wrong({}, got, right)}.")
+        why = "." if np.isfinite(got).all() else ": a number on the way overflows."
+        expect(not wrong, f"The value is right, but not its gradient. {where_wrong({}, got, right)}{why}")
 
 
 def exercise(id_and_title: str, **options: Any) -> Callable[[Callable], Exercise]:

@@ -87,11 +87,13 @@ class Exercise:
         """Add mistakes, each with its sentence: a function like the answer, or a whole value."""
         self.known += known
 
-    def part(self, name: str, otherwise: str, *known: tuple[Any, str]) -> None:
+    def part(self, name: str, *known: Any) -> None:
         """Name the next part of a value. It is a number, or stands under the key ``name``.
 
-        known: its wrong values, each with a sentence; ``otherwise`` is the sentence for any other wrong value.
+        known: its wrong values, each with a sentence. A text before them is the sentence for any other wrong value;
+        without it that is the exercise's ``otherwise``.
         """
+        otherwise, known = (known[0], known[1:]) if known and isinstance(known[0], str) else (self.otherwise, known)
         self.parts[name] = (otherwise, known)
 
     def verdict(self, answer: Any) -> str:

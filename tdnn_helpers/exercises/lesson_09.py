@@ -35,9 +35,7 @@ part(
     (0, "the pairs of one label are perfect, but the other pairs should be a margin apart, and are not."),
     (0.5, "that is the mean of both kinds of pairs; this loss adds the mean of each kind."),
 )
-part(
-    "triplet", "both distances are 0; what is left of the formula?", (0, "the negative should be farther by a margin.")
-)
+part("triplet", "both distances are 0; what is left of the formula?", (0, "the negative should be a margin farther."))
 part(
     "NT-Xent",
     "all similarities are equal, so the right row has the probability 1 / 127.",

@@ -48,6 +48,7 @@ WRONG = {
     "10.2": [
         (lambda t, o, m: m * t + (1 - m) * o, "would flow into the target"),
         (lambda t, o, m: o.detach(), "mix the old target"),
+        (lambda t, o, m: (m * t + (1 - m) * o).detach().numpy(), "Return a tensor"),
         (lambda t, o, m: 0.5, "The shape must be (3,)"),
     ],
     "10.3": [
@@ -61,6 +62,7 @@ WRONG = {
     "10.4": [
         (lambda a, b, w: barlow_loss(a.T, b.T, w), "standardise, correlate"),
         (lambda a, b, w: barlow_twins_loss(a, b, w).item(), "cut off"),
+        (lambda a, b, w: barlow_twins_loss(a, b, w).numpy(), "Return a tensor"),
         (lambda a, b, w: barlow_loss(a, b, w) * 1.0, "does the whole task"),
     ],
 }

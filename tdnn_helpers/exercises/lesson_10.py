@@ -54,7 +54,8 @@ part(
 def check_history(answer):
     result = answer(torch.ones(3), torch.zeros(3, requires_grad=True), 0.9)
     detach = "a gradient would flow into the target. Detach the online weights (or work under torch.no_grad())."
-    expect(not getattr(result, "requires_grad", False), f"The numbers are right, but {detach}")
+    expect(torch.is_tensor(result), f"Return a tensor, not a {type(result).__name__}.")
+    expect(not result.requires_grad, f"The numbers are right, but {detach}")
 
 
 @exercise(
@@ -144,6 +145,7 @@ def two_views():
     cases=two_views,
     within=5e-3,  # a deviation with n − 1 is fine
     gradient="a",
+    check=lambda answer: expect(torch.is_tensor(answer(*torch.rand(2, 9, 5), 0.1)), "Return a tensor, for a gradient."),
     otherwise="standardise, correlate, then add the two sums.",
     write_it=("barlow_loss",),
     right="The views must agree in every coordinate, and no two coordinates may say the same.",

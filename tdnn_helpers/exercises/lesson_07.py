@@ -107,12 +107,21 @@ def two_sets_of_features():
     yield from ((train, test, k) for k in (2, 3))
 
 
+def one_sign(result):
+    """A direction has no sign: the largest number of each column of train becomes positive, and test goes along."""
+    train, test = map(array, pair(result, "arrays"))
+    if train.ndim != 2 or test.shape[1:] != train.shape[1:]:
+        return train, test
+    sign = np.sign(np.take_along_axis(train, np.abs(train).argmax(0)[None], 0))
+    return train * sign, test * sign
+
+
 @exercise(
     "7.3 principal components",
     hint="Take the mean of `train` off both sets. The directions are the rows of `np.linalg.svd`'s third result.",
     hint2="The test features are only moved and turned, with the mean and the directions of `train`.",
     cases=two_sets_of_features,
-    read=lambda result: tuple(np.abs(array(part)) for part in pair(result, "arrays")),  # a direction has no sign
+    read=one_sign,
     returns="train, test",
     otherwise="centre `train`, take the SVD, project on the first k rows of Vᵀ, and keep the scale (the sign is free).",
     write_it=("PCA", "pca_lowrank"),
@@ -147,6 +156,7 @@ pca.mistakes(
     (lambda a, b, k: [turned(x, a, x, k) for x in (a, b)], OWN_TURN),
     (lambda a, b, k: [turned(x, a, np.r_[a, b], k) for x in (a, b)], OF_BOTH),
     (lambda a, b, k: [turned(x, np.r_[a, b], np.r_[a, b], k) for x in (a, b)], OF_BOTH),
+    (lambda a, b, k: [pca(a, b, k)[0], -pca(a, b, k)[1]], "the sign is free, but it must be the same for both parts."),
     (lambda a, b, k: [x / pca(a, b, k)[0].std(0) for x in pca(a, b, k)], WHITE),
     (lambda a, b, k: [x / pca(a, b, k)[0].std(0, ddof=1) for x in pca(a, b, k)], WHITE),
 )

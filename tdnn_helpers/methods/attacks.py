@@ -8,6 +8,7 @@ the paper's section II-E, the shortcut, needs nobody's help: see :mod:`tdnn_help
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -114,18 +115,19 @@ def adversarial(attack: Attack) -> Objective:
 
 
 def _gradient(model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Of the cross-entropy of each image with respect to the image, up to a positive factor: an attack needs its signs.
-    The gradients of the weights stay as they are.
-
-    In float32 the gradient of a sure and right network vanishes: 1 − p is 0 from a margin of 17 on. So the gradient of
-    the logits is taken in float64, from the other classes alone, and scaled to a largest entry of 1.
-    """
+    """Of the summed loss with respect to the images. The gradients of the weights stay as they are."""
     with torch.enable_grad():  # an objective is also measured on validation images, where gradients are off
         images = images.detach().requires_grad_()
-        logits = model(images)
-    true = F.one_hot(targets, logits.shape[1]).bool()
-    others = logits.detach().double().masked_fill(true, -torch.inf).softmax(1)  # without the common factor 1 − p
-    return torch.autograd.grad(logits, images, (others - true.double()).to(logits.dtype))[0]
+        loss = F.cross_entropy(model(images).float(), targets, reduction="sum")
+        gradient = torch.autograd.grad(loss, images)[0]
+    hidden = int((gradient == 0).flatten(1).all(1).sum())
+    if hidden:
+        warnings.warn(
+            f"the gradient of {hidden} of {len(images)} images is exactly 0, so the attack cannot move them: the network "
+            "hides its gradient (its logits may be too far apart for float32), and looks more robust than it is.",
+            stacklevel=3,
+        )
+    return gradient
 
 
 @contextmanager

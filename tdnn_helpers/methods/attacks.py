@@ -123,8 +123,8 @@ def _gradient(model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> 
     hidden = int((gradient == 0).flatten(1).all(1).sum())
     if hidden:
         warnings.warn(
-            f"the gradient of {hidden} of {len(images)} images is exactly 0, so the attack cannot move them: the network "
-            "hides its gradient (its logits may be too far apart for float32), and looks more robust than it is.",
+            f"the gradient of {hidden} of {len(images)} images is exactly 0, so the attack cannot move them: the "
+            "network hides its gradient (its logits may be too far apart for float32), and looks more robust than it is.",
             stacklevel=3,
         )
     return gradient

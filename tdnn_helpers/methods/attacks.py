@@ -124,7 +124,7 @@ def _gradient(model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> 
     if hidden:
         warnings.warn(
             f"the gradient of {hidden} of {len(images)} images is exactly 0, so the attack cannot move them: the "
-            "network hides its gradient (its logits may be too far apart for float32), and looks more robust than it is.",
+            "network hides its gradient (its logits may be too far apart for float32), and looks too robust.",
             stacklevel=3,
         )
     return gradient

@@ -6,10 +6,10 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from bs4 import BeautifulSoup
 
-import cheat_sheet
 from browser import Watch, chromium
-from build import build, draw_cheat_sheet
-from lessons import NOTEBOOKS
+from course import NOTEBOOKS
+from course.pages import cheat_sheet
+from course.pages.building import build, draw_cheat_sheet
 
 LAPTOP, PHONE, SCREEN = {"width": 1280, "height": 800}, {"width": 390, "height": 844}, {"width": 1280, "height": 720}
 

@@ -5,12 +5,13 @@ import re
 import nbformat
 import pytest
 
-import cheat_sheet
-from build import draw_claims
-from claims_page import settled
-from drawing import draw
-from glossary import Entry, entries, section
-from lessons import NOTEBOOKS, lessons
+from course import NOTEBOOKS
+from course.claims import settled
+from course.lesson import lessons
+from course.pages import cheat_sheet
+from course.pages.building import draw_claims
+from course.pages.drawing import TEXTS, draw
+from course.pages.glossary import Entry, entries, section
 from tdnn_helpers.evidence.claims import ledger
 
 VERDICTS = {"C001": "holds here", "C002": "refuted exactly", "C003": "not shown at this scale"}
@@ -29,7 +30,7 @@ def test_the_glossary_is_complete_short_and_sorted():
     assert about and len(listed) >= 60
     terms = [entry.term.lower() for entry in listed]
     assert terms == sorted(set(terms)) and len({entry.id for entry in listed}) == len(listed)
-    source = (NOTEBOOKS.parent / "site" / "glossary.md").read_text(encoding="utf-8")
+    source = (TEXTS / "glossary.md").read_text(encoding="utf-8")
     assert len(listed) == source.count("\n- "), "an entry doesn't have the form - **term** (lesson): Meaning."
     long = [entry.term for entry in listed if len(re.findall(r"[.!?](?=\s|$)", entry.text)) > 2]
     assert long == [], "say it in one or two sentences"
@@ -39,7 +40,7 @@ def test_a_lesson_names_the_terms_that_it_introduces(bodies):
     """A lesson that isn't there yet names nothing, and its terms have no link."""
     there = [entry for entry in entries()[1] if entry.lesson in bodies]
     lost = [f"{entry.term} (lesson {entry.lesson})" for entry in there if section(entry, bodies[entry.lesson]) is None]
-    assert lost == [], "site/glossary.md: give these terms the number of a lesson that uses them"
+    assert lost == [], "course/pages/texts/glossary.md: give these terms the number of a lesson that uses them"
 
 
 def test_an_entry_leads_to_the_section_that_introduces_it():
@@ -90,7 +91,9 @@ def test_the_sheet_follows_the_verdicts_of_the_committed_runs():
     verdicts = {claim: record["verdict"] for claim, record in settled().items()}
     advice = [found[0] for found in cheat_sheet.ADVICE.finditer(cheat_sheet.source())]
     lost = [line for line in advice if not cheat_sheet.supported(line, verdicts)]
-    assert len(advice) >= 30 and lost == [], "site/cheat_sheet.md: these came out otherwise; rewrite the advice"
+    assert len(advice) >= 30 and lost == [], (
+        "course/pages/texts/cheat_sheet.md: these came out otherwise; rewrite the advice"
+    )
 
 
 def test_the_sheet_holds_no_typed_measurement():

@@ -1,8 +1,4 @@
-"""Runs the lessons and writes the executed notebooks to a folder: `python site/execute.py FOLDER [LESSON ...]`.
-
-The sources in notebooks/ stay untouched unless FOLDER is notebooks/ itself; there a failing lesson is not written.
-The verdicts that the lessons record go to FOLDER/verdicts. The exit code is 1 if a lesson failed.
-"""
+"""Runs the lessons and writes the executed notebooks to a folder."""
 
 import os
 import shutil
@@ -14,10 +10,10 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from clean import clean
-from lessons import NOTEBOOKS, tell_time
-from setup_cell import ROOT
-from sources import digest
+from . import NOTEBOOKS, ROOT
+from .cleaning import clean
+from .lesson import tell_time
+from .stale import digest
 
 
 class Progress:
@@ -68,8 +64,8 @@ def machine() -> dict:
     return {"device": name, "cpus": cpus, "budget": budget()}
 
 
-def run(path: Path) -> tuple[nbformat.NotebookNode, dict, str]:
-    """Executes one notebook in its own folder.
+def execute(path: Path, environment: dict[str, str] | None = None) -> tuple[nbformat.NotebookNode, dict, str]:
+    """Executes one notebook in its own folder, with these environment variables or those of this process.
 
     Returns the clean notebook, {"seconds": of the whole, "cells": {cell id: seconds}}, and the error ("" if none).
     """
@@ -89,34 +85,43 @@ def run(path: Path) -> tuple[nbformat.NotebookNode, dict, str]:
     error = ""
     # A RuntimeError is a kernel that died or did not start.
     try:
-        client.execute()
+        client.execute(env=environment or dict(os.environ))
     except (CellExecutionError, RuntimeError) as failure:
         error = str(failure)
     progress.say(f"{'FAILED after' if error else 'done in'} {progress.seconds:.0f} s")
     return clean(notebook), {"seconds": round(progress.seconds), "cells": progress.cells_took}, error
 
 
-def main(folder: Path, names: list[str]) -> int:
-    """Runs the lessons of these names, or all; goes on after a failing one, and returns the number of failures.
-
-    Raises FileNotFoundError for a name that no notebook has.
-    """
+def paths_of(names: list[str] | tuple = ()) -> list[Path]:
+    """The notebooks of the lessons of these names, or of all. Raises FileNotFoundError for a name that none has."""
     paths = [NOTEBOOKS / f"{name}.ipynb" for name in names] or sorted(NOTEBOOKS.glob("*.ipynb"))
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"There is no lesson {path.stem}: {path} does not exist.")
+    return paths
+
+
+def run(folder: Path, names: list[str], keep_times: bool = False) -> int:
+    """Runs the lessons of these names, or all; goes on after a failing one, and returns the number of failures.
+
+    The verdicts that the lessons record go to folder/verdicts. The sources in notebooks/ stay untouched unless the
+    folder is notebooks/ itself; there a failing lesson is not written. With `keep_times` a lesson that was measured
+    before goes on telling that time. Raises FileNotFoundError for a name that no notebook has.
+    """
+    paths = paths_of(names)
     os.environ["TDNN_STATIC"] = "1"
     runs = Path(os.environ.setdefault("TDNN_RUNS", str(ROOT / "build" / "runs")))
     where = machine()
     (folder / "verdicts").mkdir(parents=True, exist_ok=True)
     failures = {}
     for path in paths:
-        notebook, times, error = run(path)
+        notebook, times, error = execute(path)
         if error:
             failures[path.stem] = error
             if folder == NOTEBOOKS:
                 continue
-        tell_time(notebook, {**times, **where, "source": digest(notebook)})
+        before = notebook.metadata.get("tdnn") if keep_times else None
+        tell_time(notebook, {**(before or {**times, **where}), "source": digest(notebook)})
         nbformat.write(notebook, folder / path.name)
         record = runs / "verdicts" / f"{path.stem}.json"
         if record.exists():
@@ -124,7 +129,3 @@ def main(folder: Path, names: list[str]) -> int:
     for name, error in failures.items():
         print(f"\n{name} failed:\n{error}", file=sys.stderr)
     return len(failures)
-
-
-if __name__ == "__main__":
-    sys.exit(bool(main(Path(sys.argv[1]).resolve(), sys.argv[2:])))

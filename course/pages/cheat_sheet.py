@@ -7,9 +7,10 @@ printed only while the runs in notebooks/ have settled these claims in this way.
 import re
 from collections.abc import Mapping
 
-from lessons import VERDICTS
-from setup_cell import ROOT
 from tdnn_helpers.evidence.claims import SYMBOLS
+
+from ..lesson import VERDICTS
+from .drawing import TEXTS
 
 _WORDS = "|".join(VERDICTS)
 _GROUND = rf"C\d{{3}} (?:{_WORDS})(?: or (?:{_WORDS}))*"
@@ -19,7 +20,7 @@ ADVICE = re.compile(r"^- .+(?:\n  .+)*$", re.MULTILINE)
 
 def source() -> str:
     """cheat_sheet.md."""
-    return (ROOT / "site" / "cheat_sheet.md").read_text(encoding="utf-8")
+    return (TEXTS / "cheat_sheet.md").read_text(encoding="utf-8")
 
 
 def grounds(advice: str) -> dict[str, list[str]]:

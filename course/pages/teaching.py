@@ -1,13 +1,13 @@
-"""What a teacher gets: a guide for each lesson (site/guides), and which cells of the last kept run take how long."""
+"""What a teacher gets: a guide for each lesson (texts/guides), and which cells of the last kept run take how long."""
 
 import re
 from pathlib import Path
 
 import nbformat
 
-from drawing import HERE
+from .drawing import TEXTS
 
-GUIDES = HERE / "guides"
+GUIDES = TEXTS / "guides"
 
 
 def guide(name: str) -> Path | None:

@@ -13,11 +13,13 @@ import nbformat
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-from clean import clean
-from maths import mathml
-from setup_cell import ROOT, repository
+from .. import NOTEBOOKS
+from ..address import ref, repository
+from ..cleaning import clean
+from .maths import mathml
 
 HERE = Path(__file__).resolve().parent
+TEMPLATES, TEXTS = HERE / "templates", HERE / "texts"
 
 
 class Renderer(IPythonRenderer):
@@ -54,10 +56,10 @@ class Renderer(IPythonRenderer):
     def link(self, text: str, url: str, title: str | None = None) -> str:
         if not re.match(r"[a-z]+:|#|/", url):
             page, mark, fragment = url.partition("#")
-            if page.endswith(".ipynb") and "/" not in page:
-                url = f"{page.removesuffix('.ipynb')}.html{mark}{fragment}"
+            if page.endswith(".ipynb") and "/" not in page or (TEXTS / page).is_file():
+                url = f"{Path(page).stem}.html{mark}{fragment}"
             else:
-                url = f"{repository()}/blob/main/{posixpath.normpath(f'notebooks/{page}')}{mark}{fragment}"
+                url = f"{repository()}/blob/{ref()}/{posixpath.normpath(f'notebooks/{page}')}{mark}{fragment}"
         return super().link(text, url, title)
 
     def _html_embed_images(self, html: str) -> str:
@@ -81,7 +83,7 @@ class PageExporter(HTMLExporter):
             self.headings,
             attachments=context.get("cell", {}).get("attachments", {}),
             embed_images=True,
-            path=str(ROOT / "notebooks"),
+            path=str(NOTEBOOKS),
         )
         return MarkdownWithMath(renderer=renderer).render(source)
 
@@ -114,7 +116,8 @@ def draw(notebook: nbformat.NotebookNode) -> tuple[str, list[tuple[int, str, str
     """The notebook's body as HTML, and its headings as (level, id, HTML)."""
     clean(notebook)
     describe_figures(notebook)
-    exporter = PageExporter(template_name="basic", raw_template=(HERE / "body.html.j2").read_text(encoding="utf-8"))
+    template = (TEMPLATES / "body.html.j2").read_text(encoding="utf-8")
+    exporter = PageExporter(template_name="basic", raw_template=template)
     exporter.headings = []
     body, _ = exporter.from_notebook_node(notebook)
     return body, exporter.headings

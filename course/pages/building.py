@@ -1,8 +1,7 @@
-"""Draws executed notebooks as a site that needs no network: `python site/build.py NOTEBOOKS SITE`."""
+"""Draws executed notebooks as a site that needs no network."""
 
 import re
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,15 +11,11 @@ import jinja2
 import nbformat
 from markupsafe import Markup
 
-import cheat_sheet
-import glossary
-import slides
-import teaching
-from claims_page import page as claims_page
-from claims_page import settled
-from drawing import HERE, draw, drawn, inline_markdown
-from lessons import VERDICTS, Lesson, lessons
-from setup_cell import repository
+from .. import claims
+from ..address import repository
+from ..lesson import VERDICTS, Lesson, lessons
+from . import cheat_sheet, glossary, slides, teaching
+from .drawing import TEMPLATES, TEXTS, draw, drawn, inline_markdown
 
 
 def draw_claims(source: Path, headings: Mapping[str, list] = MappingProxyType({})) -> str:
@@ -33,7 +28,7 @@ def draw_claims(source: Path, headings: Mapping[str, list] = MappingProxyType({}
         return f'href="{name}.html{"#" + ids[0] if ids else ""}">{link[0].partition(">")[2]}'
 
     # On the site the lessons lie beside the page, as they do for the links of a notebook.
-    text = claims_page(source).replace("](notebooks/", "](").replace("](README", "](../README")
+    text = claims.page(source).replace("](notebooks/", "](").replace("](README", "](../README")
     before, end, after = drawn(text).partition("</table>")
     before = re.sub(r"<td>(C\d{3})</td>", r'<td id="\1">\1</td>', before)
     return re.sub(r'href="(\w+)\.html">lesson \d+(?:, ([^<]+))?', to_part, before) + end + after
@@ -66,7 +61,7 @@ def build(source: Path, site: Path) -> None:
     site.mkdir(parents=True, exist_ok=True)
     for old in site.glob("*.html"):
         old.unlink()
-    loader = jinja2.FileSystemLoader(HERE)
+    loader = jinja2.FileSystemLoader(TEMPLATES)
     templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     templates.filters["markdown"] = lambda text: Markup(inline_markdown(text))
     notebooks = {lesson.path.stem: nbformat.read(lesson.path, as_version=4) for lesson in course}
@@ -98,16 +93,14 @@ def build(source: Path, site: Path) -> None:
             write(f"guide_{name}", "guide.html", lesson=lesson, body=guide, rows=teaching.slow_cells(notebook))
         if name in decks:
             (site / f"slides_{name}.html").write_text(decks[name], encoding="utf-8")
-    write("teaching", "teaching.html", body=drawn((HERE / "teaching.md").read_text(encoding="utf-8")))
+    texts = {name: drawn((TEXTS / f"{name}.md").read_text(encoding="utf-8")) for name in ("teaching", "handbook")}
+    write("teaching", "teaching.html", body=texts["teaching"])
+    write("handbook", "text.html", kind="handbook", title="Handbook", body=texts["handbook"])
     write("claims", "text.html", kind="claims", title="What the paper claims", body=draw_claims(source, found))
-    committed = {claim: record["verdict"] for claim, record in settled().items()}
+    committed = {claim: record["verdict"] for claim, record in claims.settled().items()}
     write("cheat_sheet", "text.html", kind="cheat_sheet", title="Cheat sheet", body=draw_cheat_sheet(committed))
     about, entries = glossary.entries()
     write("glossary", "glossary.html", about=about, entries=explained(entries, course, bodies))
     write("index", "index.html", total=sum((lesson.verdicts for lesson in course), start=Counter()))
-    shutil.copy(HERE / "style.css", site)
+    shutil.copy(TEMPLATES / "style.css", site)
     print(f"The site: {site / 'index.html'}")
-
-
-if __name__ == "__main__":
-    build(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve())

@@ -3,9 +3,11 @@
 import hashlib
 import re
 
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode, from_dict
 
 DRAWN_TWICE = ("image/svg+xml", "application/pdf", "image/jpeg")  # beside a PNG of the same figure
+JOIN = CoalesceStreamsPreprocessor()  # pieces of one stream: how they were cut depends on the clock
 PROGRESS = re.compile(r"\d+%\||\d+(it|step|epoch|batch)\s*\[|\[\d\d:\d\d[<,]")
 
 
@@ -27,7 +29,8 @@ def clean(notebook: NotebookNode) -> NotebookNode:
             cell.id = hashlib.sha256(f"{position}\n{cell.source}".encode()).hexdigest()[:8]
         taken.add(cell.id)
         if cell.cell_type == "code":
-            cell.outputs = [kept for output in _merged(cell.outputs) if (kept := _clean_output(output))]
+            JOIN.preprocess_cell(cell, {}, position)
+            cell.outputs = [kept for output in cell.outputs if (kept := _clean_output(output))]
     return notebook
 
 
@@ -47,14 +50,3 @@ def _clean_output(output: NotebookNode) -> NotebookNode | None:
     picture = output.get("metadata", {}).get("image/png")
     output.metadata = NotebookNode({"image/png": picture} if picture else {})
     return output
-
-
-def _merged(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Joins neighbouring pieces of one stream: how they were cut depends on the clock."""
-    merged = []
-    for output in outputs:
-        if output.output_type == "stream" and merged and merged[-1].get("name") == output.name:
-            merged[-1].text += output.text
-        else:
-            merged.append(output)
-    return merged

@@ -8,7 +8,7 @@ import html
 import re
 from dataclasses import dataclass
 
-from setup_cell import ROOT
+from .drawing import TEXTS
 
 ENTRY = re.compile(r"^- \*\*(?P<term>.+?)\*\* \((?P<lesson>\d+)\): (?P<text>.+(?:\n  .+)*)$", re.MULTILINE)
 
@@ -35,7 +35,7 @@ class Entry:
 def entries(text: str | None = None) -> tuple[str, list[Entry]]:
     """What glossary.md says of itself, and its entries in alphabetical order."""
     if text is None:
-        text = (ROOT / "site" / "glossary.md").read_text(encoding="utf-8")
+        text = (TEXTS / "glossary.md").read_text(encoding="utf-8")
     found = [Entry(m["term"], int(m["lesson"]), " ".join(m["text"].split())) for m in ENTRY.finditer(text)]
     about = text.partition("\n")[2].partition("\n- ")[0].strip()
     return about, sorted(found, key=lambda entry: entry.term.lower())

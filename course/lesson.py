@@ -1,4 +1,4 @@
-"""What the site and the README say about a lesson, read from its notebook and from its verdicts."""
+"""What the pages and the README say about a lesson, read from its notebook and from its verdicts."""
 
 import json
 import re
@@ -8,9 +8,8 @@ from pathlib import Path
 
 import nbformat
 
-from setup_cell import ROOT
+from . import NOTEBOOKS
 
-NOTEBOOKS = ROOT / "notebooks"
 TIME = re.compile(r"(<!-- time -->).*?(<!-- /time -->)")  # the place in a lesson's first cell that tells its cost
 VERDICTS = ("holds", "refuted", "not shown", "settled by reading")  # a verdict's first words; the rest says how
 

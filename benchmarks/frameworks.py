@@ -28,13 +28,6 @@ from .loops import AUGMENT, fit_with_everything, network, training_images, valid
 from .measure import Row, Size, Skipped, images_per_second, interleaved
 
 Work = Callable[[], object]
-NOTE = (
-    "Frameworks: one epoch of the same network, optimizer, shift and flip, with loss and accuracy on training and "
-    "validation images, written as each documentation does it and at each framework's defaults (Lightning writes "
-    "checkpoints, the others none; `fit` does). The plain `DataLoader` loops only train. Keras's network is made of "
-    "Keras's layers. Lightning's second row gets its batches ready-made from memory: what is left between it and "
-    "`fit` is the framework's share, and what lies between its two rows is the price of transforming images one by one."
-)
 SETTINGS = sgd().keywords  # lr, momentum, nesterov, weight_decay: the same for everybody
 
 

@@ -18,11 +18,6 @@ from .measure import Row, Size, images_per_second, interleaved
 
 SEEDS = 5
 HIDDEN = {"a linear model": (), "MLP (128 hidden)": (128,)}
-NOTE = (
-    "Seeds as one model. Not used: training the seeds of an MLP as one stacked model saves calls, but not arithmetic, "
-    "and works only for networks without batch norm or dropout that all take the same number of steps. `compare` takes "
-    "any arm, and gains its factor from the cores."
-)
 
 
 def networks(split: Split, hidden: tuple[int, ...]) -> list[nn.Module]:

@@ -38,7 +38,7 @@ def make(name: str, title: str) -> str:
     # "%% code setup" and "%% markdown" begin a cell; what follows the kind are its tags.
     _, *parts = re.split(r"^%% (\w+)(.*)\n", filled("lesson.md.j2"), flags=re.MULTILINE)
     cells = [
-        (new_code_cell if kind == "code" else new_markdown_cell)(text.strip(), id="", metadata={"tags": tags.split()})
+        (new_code_cell if kind == "code" else new_markdown_cell)(text.strip(), metadata={"tags": tags.split()})
         for kind, tags, text in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
     ]
     guide = ROOT / "course" / "pages" / "texts" / "guides" / f"{name}.md"

@@ -191,10 +191,10 @@ def cluster():
 def test_dask_gives_the_same_frame_and_its_runs_are_kept(digits, cluster, tmp_path):
     arms = arms_of(digits)
     plain = compare(arms, seeds=3, workers=1, store=False)
-    assert store.kept().empty
+    assert store.runs().empty
     with joblib.parallel_config(backend="dask"):
         far = compare(arms, seeds=3)
-        assert len(store.kept()) == 6
+        assert len(store.runs()) == 6
         pd.testing.assert_frame_equal(plain.drop(columns="seconds"), far.drop(columns="seconds"), check_exact=True)
         pd.testing.assert_frame_equal(compare(arms, seeds=3), far, check_exact=True)  # found, not run again
     pd.testing.assert_frame_equal(compare(arms, seeds=3, workers=1), far, check_exact=True)

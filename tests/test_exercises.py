@@ -1,4 +1,5 @@
-"""The machinery of the exercises, and for every exercise of the course: the solution passes, the stub is unanswered."""
+"""The machinery of the exercises, and for every exercise of the course: the solution passes, the stub is unanswered,
+every mistake gets its sentence. The tables ALSO_RIGHT and WRONG of ``test_exercises_NN.py`` hold more answers."""
 
 import ast
 import importlib
@@ -7,12 +8,20 @@ import json
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from tdnn_helpers.exercises import check, exercises, stub
+from tdnn_helpers import exercises as package
+from tdnn_helpers.exercises import blocks, check, exercises, stub
+from tdnn_helpers.exercises.answers import distance, parts
 
 ALL = list(exercises())
+OPEN = [id for id in ALL if exercises()[id].points]
+VALUES = [id for id, one in exercises().items() if one.parts or one.value and (one.open or not one.check)]
+TABLES = [importlib.import_module(f"test_exercises_{n:02d}") for n in sorted({int(id.split(".")[0]) for id in ALL})]
+ALSO_RIGHT = {id: answers for table in TABLES for id, answers in getattr(table, "ALSO_RIGHT", {}).items()}
+WRONG = {id: answers for table in TABLES for id, answers in getattr(table, "WRONG", {}).items()}
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
 
@@ -32,7 +41,147 @@ def run_cell(source):
 @pytest.mark.parametrize("id", ALL)
 def test_solution_is_right(id):
     feedback = check(id, solved(id))
-    assert (feedback.status, feedback.exercise.id) == ("right", id), feedback.sentence
+    status = "complete" if feedback.exercise.open else "right"  # only its reader can judge an open one
+    assert (feedback.status, feedback.exercise.id) == (status, id), feedback.sentence
+
+
+def mistakes(id):
+    """Every registered mistake of an exercise as an answer, with its sentence."""
+    exercise = exercises()[id]
+    yield from exercise.known
+    for place, (name, (_, known)) in enumerate(exercise.parts.items()):
+        right = exercise.solution()
+        for value, sentence in known:
+            keys = right if isinstance(right, dict) else range(len(right))
+            put = {key: right[key] for key in keys} | {name if isinstance(right, dict) else place: value}
+            yield put if isinstance(right, dict) else tuple(put.values()), f"{name}: {sentence}"
+
+
+@pytest.mark.parametrize(("id", "n"), [(id, n) for id in ALL for n, _ in enumerate(mistakes(id))])
+def test_each_mistake_gets_its_sentence(id, n):
+    answer, sentence = list(mistakes(id))[n]
+    feedback = check(id, answer)
+    assert feedback.status == "not yet" and sentence in feedback.sentence, feedback.sentence
+
+
+@pytest.mark.parametrize(("id", "n"), [(id, n) for id in WRONG for n in range(len(WRONG[id]))])
+def test_wrong_answers_get_help(id, n):
+    answer, help = WRONG[id][n]
+    feedback = check(id, answer)
+    assert feedback.status == "not yet" and help in feedback.sentence, feedback.sentence
+
+
+@pytest.mark.parametrize(("id", "n"), [(id, n) for id in ALSO_RIGHT for n in range(len(ALSO_RIGHT[id]))])
+def test_other_right_answers(id, n):
+    feedback = check(id, ALSO_RIGHT[id][n])
+    assert feedback.status == ("complete" if feedback.exercise.open else "right"), feedback.sentence
+
+
+@pytest.mark.parametrize("id", [id for id in VALUES if id not in OPEN])
+def test_a_value_with_a_part_missing_or_of_another_kind_gets_help(id):
+    exercise, right = exercises()[id], exercises()[id].solution()
+    if isinstance(right, dict):
+        key = next(iter(right))
+        missing = [right | {key: None}, {key: right[key]}] if len(right) > 1 else [{}]
+        assert all(check(id, answer).sentence.startswith("Still empty: ") for answer in missing)
+        assert f'Did you mean "{key}"' in check(id, {key[:-1]: right[key]}).sentence
+        assert "dictionary" in check(id, list(right.values())).sentence
+        return
+    for answer in (right[0], right[:-1], (*right, 1), *((*right[:-1], last) for last in (None, "word", np.nan))):
+        sentence = check(id, answer).sentence
+        assert sentence.startswith("Give ") and all(name in sentence for name in exercise.parts), (answer, sentence)
+    assert f"{next(iter(exercise.parts))}: 7.7e+09 is not it" in check(id, (7.7e9, *right[1:])).sentence
+
+
+@pytest.mark.parametrize("id", [id for id in ALL if exercises()[id].cases])
+def test_a_result_of_another_kind_gets_help(id):
+    exercise = exercises()[id]
+
+    def changed(change):
+        return check(id, lambda *args: change(exercise.solution(*args))).sentence
+
+    result = exercise.solution(*next(iter(exercise.cases() if callable(exercise.cases) else exercise.cases)))
+    if isinstance(result, tuple):
+        assert "Return " in changed(lambda result: result[0]) and "Return " in changed(lambda result: (*result, 1))
+        assert "Return numbers" in changed(lambda result: ("word",) * len(result))
+        return
+    assert "Return numbers" in changed(lambda result: {})
+    twice = changed(lambda result: [result, result] if np.ndim(result) == 0 else torch.as_tensor(result)[None])
+    assert ("Return one number" if np.ndim(result) == 0 else "shape must be") in twice
+
+
+@pytest.mark.parametrize("id", OPEN)
+def test_an_open_exercise_is_complete_at_most_and_says_what_is_missing(id):
+    points, plan = exercises()[id].points, exercises()[id].solution()
+    assert list(plan) == list(points)
+    feedback = check(id, dict.fromkeys(points, "not done"))
+    assert feedback.status == "complete" and "Only you can judge" in feedback.sentence
+    assert "●" in feedback._repr_html_() and "✓" not in feedback._repr_html_()
+    first, second, *_ = points
+    for empty in ({first: " "}, {first: "", second: None}, {second: []}):
+        feedback = check(id, plan | empty)
+        assert feedback.status == "not yet" and f"Still empty, {len(empty)} of {len(points)}" in feedback.sentence
+        assert {point for point in points if points[point] in feedback.sentence} == set(empty)
+    assert f"Still empty, {len(points) - 1} of {len(points)}" in check(id, {first: "seen"}).sentence
+    assert f'Did you mean "{first}"' in check(id, plan | {first[:-1]: "x"}).sentence
+    assert "dictionary" in check(id, ["all fine"]).sentence
+
+
+@blocks.exercise("0.1 a mean", hint="", hint2="", cases=[(torch.tensor([1.0, 2.0, 6.0]),)], otherwise="add and divide.",
+          gradient="x", write_it=("mean", "average"), right="Right.")  # fmt: skip
+def mean(x):
+    """The mean."""
+    return x.sum() / len(x)
+
+
+mean.mistakes((lambda x: x.sum(), "divide by the number."))
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "sentence"),
+    [
+        (lambda x: x.sum() / 3, "right", "Right."),
+        (lambda x: np.float64(3.0), "right", "Right."),  # NumPy has no gradient
+        (
+            lambda x: x.mean(),
+            "not yet",
+            "You call `mean`, which does the whole task; write it yourself from its parts.",
+        ),
+        (
+            lambda x: (lambda y: np.average(y.numpy()))(x.detach()),
+            "not yet",
+            "You call `average`, which does",
+        ),
+        (torch.mean, "not yet", "You call `mean`, which"),
+        (lambda x: x.mean() * 3, "not yet", "With x = [1, 2, 6] it should be 3; yours is 9: divide by the number."),
+        (lambda x: x[0] * 0.5, "not yet", "With x = [1, 2, 6] it should be 3; yours is 0.5: add and divide."),
+        (lambda x: x.detach().sum() / 3, "not yet", "it is cut off from `x`"),
+        (lambda x: x[1] + x[0], "not yet", "should be [0.33333, 0.33333, 0.33333]; yours is [1, 1, 0]"),
+        (lambda x: float("nan"), "not yet", "yours is nan: add and divide."),
+    ],
+)
+def test_the_verdict_on_a_small_exercise(monkeypatch, answer, status, sentence):
+    monkeypatch.setattr(package, "exercises", lambda: {"0.1": mean})
+    feedback = check("0.1", answer)
+    assert feedback.status == status and sentence in feedback.sentence, feedback.sentence
+
+
+def test_names_in_a_function_are_those_it_uses():
+    assert {"mean", "sum"} <= blocks.names_in(lambda x: [y.mean() for y in x.sum()])
+    assert "mean" not in blocks.names_in(lambda mean: mean)
+    assert "mean" in blocks.names_in(torch.mean) and "mean" not in blocks.names_in(mean.solution)  # written as `mean`
+
+
+def test_the_distance_of_two_answers():
+    nan, inf = np.array([np.nan, 1.0]), np.array([np.inf, 1.0])
+    assert distance(nan, nan) == distance(inf, inf) == distance(True, 1) == distance("A", "A") == 0
+    assert distance(nan, inf) == distance(inf, nan) == distance("A", "B") == distance(nan, np.ones(3)) == np.inf
+    assert distance(np.array([1.0, 5.0]), np.array([1.0, 4.0])) == 0.25 and distance(inf, np.ones(2)) == np.inf
+
+
+def test_single_numbers_are_one_part_and_arrays_are_several():
+    assert [part.tolist() for part in parts([1, 2], (3, torch.tensor(4)))] == [[1, 2]]
+    assert [part.shape for part in parts((np.ones(2), np.ones(3)), (np.zeros(2), np.zeros(3)))] == [(2,), (3,)]
 
 
 @pytest.mark.parametrize("id", ALL)
@@ -91,12 +240,9 @@ def test_ids_are_in_order_and_belong_to_their_lesson():
         assert exercise.id == id and int(id.split(".")[0]) == lesson
 
 
-@pytest.mark.parametrize("lesson", sorted({id.split(".")[0] for id in ALL}, key=int))
-def test_every_check_was_tried_with_two_typical_wrong_answers(lesson):
-    module = importlib.import_module(f"test_exercises_{int(lesson):02d}")
-    (mark,) = module.test_wrong_answers_get_help.pytestmark
-    tried = [case[0] for case in mark.args[1]]
-    assert {id for id in ALL if id.split(".")[0] == lesson and tried.count(id) < 2} == set()
+@pytest.mark.parametrize("id", ALL)
+def test_every_exercise_was_tried_with_two_typical_wrong_answers(id):
+    assert id in OPEN or len([*mistakes(id), *WRONG.get(id, ())]) >= 2
 
 
 class Tags(HTMLParser):
@@ -142,7 +288,7 @@ def test_html_shows_the_source_of_the_solution():
 
 def test_plain_text_says_the_verdict_and_not_the_solution():
     text = repr(check("1.3", lambda correct, sizes: 0.0))
-    assert text.startswith("Exercise 1.3, accuracy with an uneven last batch: not yet.\nFor ")
+    assert text.startswith("Exercise 1.3, accuracy with an uneven last batch: not yet.\n")
     assert "sum(sizes)" not in text
 
 

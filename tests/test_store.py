@@ -297,14 +297,14 @@ def test_only_missing_runs_are_done_and_the_frame_is_the_first_one(calls):
         more[(more["seed"] == 1) & (more["arm"] != "third")].astype({"arm": str}).reset_index(drop=True),
         first[first["seed"] == 1].astype({"arm": str}).reset_index(drop=True),
     )
-    table = store.kept()
+    table = store.runs()
     assert list(table.columns) == ["arm", "seed", "when", "bytes"]
     assert sorted(zip(table["arm"], table["seed"])) == sorted(
         [(arm, seed) for arm in ("slow", "fast") for seed in (0, 1, 2)] + [("third", 1), ("third", 2)]
     )
     assert table["when"].is_monotonic_increasing and (table["bytes"] > 0).all()
     store.clear()
-    assert store.kept().empty and list(store.kept().columns) == ["arm", "seed", "when", "bytes"]
+    assert store.runs().empty and list(store.runs().columns) == ["arm", "seed", "when", "bytes"]
     compare(arms, seeds=1, workers=1)
     assert len(calls) == 10
 
@@ -321,7 +321,7 @@ def test_the_bar_says_how_many_were_kept(monkeypatch):
 def test_it_can_be_switched_off(calls, monkeypatch):
     arms = {"arm": lambda seed: {"x": seed}}
     compare(arms, seeds=1, workers=1, store=False)
-    assert store.kept().empty and not (runs_dir() / "store").exists()
+    assert store.runs().empty and not (runs_dir() / "store").exists()
     compare(arms, seeds=1, workers=1)
     compare(arms, seeds=1, workers=1, store=False)
     monkeypatch.setenv("TDNN_STORE", "0")
@@ -352,7 +352,7 @@ def test_what_had_finished_at_an_interrupt_is_kept(calls):
 
     with pytest.raises(KeyboardInterrupt):
         compare({"arm": stopped}, seeds=4, workers=1)
-    assert store.kept()["seed"].tolist() == [0, 1]
+    assert store.runs()["seed"].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -365,7 +365,7 @@ def test_a_damaged_entry_is_run_again(calls, damage):
     (path,) = (runs_dir() / "store").iterdir()
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
-    assert path.read_bytes() != whole and store.kept().empty
+    assert path.read_bytes() != whole and store.runs().empty
     assert compare(arms, seeds=1, workers=1)["value"].tolist() == [1.5]
     assert len(calls) == 2 and path.read_bytes() == whole
 
@@ -431,7 +431,7 @@ arms = {name: lambda seed, size=size: look(size, seed) for name, size in SIZES.i
 exec(compile("\\n" * int(lines) + cell, name, "exec"))
 frame = compare(arms, seeds=2, workers=1)
 frame.to_pickle(out)
-print(json.dumps(sorted(store.kept()["when"].astype(str))))
+print(json.dumps(sorted(store.runs()["when"].astype(str))))
 """
 
 
@@ -460,7 +460,7 @@ def test_worker_processes_keep_their_runs(tmp_path):
         return {"x": torch.rand(()).item()}
 
     first = compare({"arm": arm}, seeds=3, workers=2)
-    assert len(list(tmp_path.glob("*-*"))) == len(store.kept()) == 3
+    assert len(list(tmp_path.glob("*-*"))) == len(store.runs()) == 3
     assert_frame_equal(first, compare({"arm": arm}, seeds=3, workers=1))
     assert len(list(tmp_path.glob("*-*"))) == 3
 
@@ -536,7 +536,7 @@ def test_two_kernels_and_one_that_clears_meanwhile(tmp_path):
     start.set()
     seen = 0
     while any(one.is_alive() for one in kernels):
-        seen = max(seen, len(store.kept()))
+        seen = max(seen, len(store.runs()))
         store.clear()
     assert [one.exitcode for one in kernels] == [0, 0] and seen > 0
     assert_frame_equal(compare(arms, seeds=8, workers=1), expected, check_exact=True)

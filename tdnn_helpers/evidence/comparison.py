@@ -94,8 +94,8 @@ def compare(
 
     # Seed by seed, so that whatever has finished when a reader interrupts is made of whole pairs.
     jobs = [(arm, seed) for seed in seeds for arm in arms]
-    kept = Store(arms, threads, enabled=store)
-    results = {job: (rows, "") for job in jobs if (rows := kept.get(*job)) is not None}
+    stored = Store(arms, threads, enabled=store)
+    results = {job: (rows, "") for job in jobs if (rows := stored.get(*job)) is not None}
     missing = [job for job in jobs if job not in results]
     if missing:
         # The arms travel once, as one array that joblib maps into the memory of every worker on this machine.
@@ -110,7 +110,7 @@ def compare(
             for arm, seed, rows, failure, source in pool(tasks):
                 results[arm, seed] = rows, failure
                 if not failure:
-                    kept.put(arm, seed, rows, source)
+                    stored.put(arm, seed, rows, source)
                 bar.update()
 
     failures = [(arm, seed, results[arm, seed][1]) for arm, seed in jobs if results[arm, seed][1]]

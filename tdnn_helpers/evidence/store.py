@@ -34,8 +34,8 @@ _said: set[str] = set()
 _installed = functools.cache(metadata.version)
 
 
-def kept():
-    """The runs that are kept: a DataFrame with the columns arm, seed, when (local time) and bytes, oldest first."""
+def runs():
+    """The finished runs on disk: a DataFrame with the columns arm, seed, when (local time) and bytes, oldest first."""
     import pandas as pd
 
     rows = []
@@ -68,7 +68,7 @@ class Store:
     def __init__(self, arms: Mapping[str, Callable], threads: int, *, enabled: bool = True):
         self._keys: dict[str, str] = {}
         contents: dict[int, tuple[Any, str]] = {}
-        for name, arm in arms.items() if enabled and os.environ.get("TDNN_STORE", "1") != "0" else ():
+        for name, arm in arms.items() if enabled and is_on() else ():
             walk = Walk(contents)
             try:
                 walk.visit((name, _surroundings(threads), arm))
@@ -91,6 +91,11 @@ class Store:
 
     def _path(self, arm: str, seed: int) -> Path:
         return folder() / f"{self._keys[arm]}-{seed}.run"
+
+
+def is_on() -> bool:
+    """Whether anything is looked for and kept: not with TDNN_STORE=0."""
+    return os.environ.get("TDNN_STORE", "1") != "0"
 
 
 def folder() -> Path:

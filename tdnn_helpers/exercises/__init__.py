@@ -2,8 +2,8 @@
 
 A lesson's cell holds a stub and ends with ``check("1.2", my_standardise)``. The reader edits the stub, runs the cell,
 and is told whether the answer is right; two hints and a solution fold out below. A new lesson adds one module,
-``lesson_NN.py``, with a tuple ``EXERCISES``; the ids in it start with the lesson's number. Its checks stand beside it
-in ``checks_NN.py``.
+``lesson_NN.py``. Each exercise in it is one block, made with :func:`blocks.exercise`: the solution with its text,
+the cases it is compared on, the hints, and the mistakes; its id starts with the lesson's number.
 """
 
 from __future__ import annotations
@@ -22,31 +22,18 @@ from typing import Any
 
 from ..core.choices import nearest
 from ..core.randomness import untouched_random_state
-from .judge import NotAnswered, NotYet, given
+from .answers import NotAnswered, NotYet, expect, given
+from .blocks import Exercise, names_in
 
 __all__ = ["Exercise", "Feedback", "check", "exercises", "stub"]
 
 
 @dataclass(frozen=True)
-class Exercise:
-    """One exercise.
-
-    ``check(answer)`` returns one sentence that says why a right answer is right, and raises NotYet for a wrong one.
-    ``solution`` is a function; its source is what the reader can unfold, and the stub is made from its first lines.
-    ``value`` is the stub's right-hand side where the answer is a value and not a function; ``solution()`` returns it.
-    """
-
-    id: str
-    title: str
-    check: Callable[[Any], str]
-    hints: tuple[str, str]
-    solution: Callable
-    value: str = ""
-
-
-@dataclass(frozen=True)
 class Feedback:
-    """What :func:`check` found: ``status`` is "right", "not yet" or "not answered yet"; ``sentence`` says more."""
+    """What :func:`check` found: ``status`` is "right", "not yet" or "not answered yet"; ``sentence`` says more.
+
+    An open exercise, which only its reader can judge, is "complete" and never "right".
+    """
 
     exercise: Exercise
     status: str
@@ -60,9 +47,11 @@ class Feedback:
 
     def _repr_html_(self) -> str:
         # The colours of text and page are the reader's own; only the bar at the side is ours, and it reads on both.
-        mark, colour = {"right": ("✓", "#029e73"), "not yet": ("✗", "#d55e00")}.get(self.status, ("○", "#808080"))
-        solution = html.escape(inspect.getsource(self.exercise.solution).strip())
-        folds = [(f"Hint {n}", f"<p>{_prose(hint)}</p>") for n, hint in enumerate(self.exercise.hints, start=1)]
+        marks = {"right": ("✓", "#029e73"), "not yet": ("✗", "#d55e00"), "complete": ("●", "#808080")}
+        mark, colour = marks.get(self.status, ("○", "#808080"))
+        solution = html.escape(self.exercise.source())
+        hints = (self.exercise.hint, self.exercise.hint2)
+        folds = [(f"Hint {n}", f"<p>{_prose(hint)}</p>") for n, hint in enumerate(hints, start=1)]
         folds.append(("Solution", f'<pre style="overflow-x:auto;white-space:pre"><code>{solution}</code></pre>'))
         folded = "".join(f"<details><summary>{name}</summary>{body}</details>" for name, body in folds)
         return (
@@ -81,7 +70,10 @@ def check(id: str, answer: Any) -> Feedback:
     try:
         watched = _watched(answer) if inspect.isroutine(answer) else given(answer)
         with untouched_random_state():
-            return Feedback(exercise, "right", exercise.check(watched))
+            sentence = exercise.verdict(watched)
+        used = sorted(names_in(answer) & set(exercise.write_it))
+        expect(not used, f"You call `{', '.join(used)}`, which does the whole task; write it yourself from its parts.")
+        return Feedback(exercise, "complete" if exercise.open else "right", sentence)
     except NotAnswered:
         sentence = "Write your answer in this cell and run it again."
         if inspect.isroutine(answer):
@@ -110,7 +102,7 @@ def exercises() -> dict[str, Exercise]:
     """Every exercise of the course by id, in order."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name.startswith("lesson_"))
     lessons = [importlib.import_module(f"{__name__}.{name}") for name in names]
-    return {exercise.id: exercise for lesson in lessons for exercise in lesson.EXERCISES}
+    return {one.id: one for lesson in lessons for one in vars(lesson).values() if isinstance(one, Exercise)}
 
 
 def _watched(answer: Callable) -> Callable:

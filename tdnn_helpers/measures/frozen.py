@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-import os
 from collections.abc import Callable, Sequence
 
 import torch
@@ -43,13 +42,13 @@ def pretrained_features(
         ValueError: an empty split, a size below 1, an unknown network or layer. Otherwise as :func:`pretrained`.
     """
     if layer is None:
-        return _kept(split, size, name, "features", lambda backbone, images: [backbone(images)])[0]
+        return _cached(split, size, name, "features", lambda backbone, images: [backbone(images)])[0]
     layers = [layer] if isinstance(layer, str) else list(layer)
 
-    def look(backbone: Backbone, images: torch.Tensor) -> list[torch.Tensor]:
+    def averaged(backbone: Backbone, images: torch.Tensor) -> list[torch.Tensor]:
         return [maps.mean((2, 3)) for maps in stage_maps(backbone, images, layers).values()]
 
-    found = _kept(split, size, name, f"features of {layers}", look)
+    found = _cached(split, size, name, f"features of {layers}", averaged)
     return found[0] if isinstance(layer, str) else dict(zip(layers, found, strict=True))
 
 
@@ -62,16 +61,16 @@ def pretrained_maps(
     Early stages are large: at 64 px an image of the stem of EfficientNet-Lite0 takes 131 kB.
     """
     layers = list(layers)
-    found = _kept(split, size, name, f"maps of {layers}", lambda *inputs: list(stage_maps(*inputs, layers).values()))
+    found = _cached(split, size, name, f"maps of {layers}", lambda *inputs: list(stage_maps(*inputs, layers).values()))
     return dict(zip(layers, found, strict=True))
 
 
 @torch.no_grad()
-def _kept(
-    split: Split, size: int, name: str, what: str, look: Callable[[Backbone, torch.Tensor], list[torch.Tensor]]
+def _cached(
+    split: Split, size: int, name: str, what: str, read: Callable[[Backbone, torch.Tensor], list[torch.Tensor]]
 ) -> list[torch.Tensor]:
-    """``look(network, batch of images)`` for the whole split, from disk if it was kept under the same key. ``what``
-    says in the key what ``look`` does."""
+    """``read(network, batch of images)`` for the whole split, from disk if it was kept under the same key. ``what``
+    says in the key what ``read`` does."""
     if not len(split):
         raise ValueError("the split is empty: there are no images to look at.")
     if size < 1:
@@ -83,10 +82,9 @@ def _kept(
     pixels = digest(split.images.contiguous().numpy())
     key = repr((versions, device.type, weights_of(name), size, what, tuple(split.images.shape), pixels))
     path = store.folder() / f"{digest(key.encode())}.features"
-    keeps = os.environ.get("TDNN_STORE", "1") != "0"
-    kept = store.read(path) if keeps else None
-    if kept is not None:
-        return torch.load(io.BytesIO(kept), weights_only=True)
+    cached = store.read(path) if store.is_on() else None
+    if cached is not None:
+        return torch.load(io.BytesIO(cached), weights_only=True)
 
     backbone = _folded(pretrained(name)).to(device, memory_format=torch.channels_last)
     found = []
@@ -95,11 +93,11 @@ def _kept(
         for images in split.images.split(_BATCH):
             images = images.to(device).float().div_(255)
             images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
-            seen = look(backbone, images.contiguous(memory_format=torch.channels_last))
+            seen = read(backbone, images.contiguous(memory_format=torch.channels_last))
             found.append([one.float().cpu() for one in seen])
             bar.update(len(images))
     features = [torch.cat(parts).contiguous() for parts in zip(*found, strict=True)]
-    if keeps:
+    if store.is_on():
         body = io.BytesIO()
         torch.save(features, body)
         store.write(path, body.getvalue())

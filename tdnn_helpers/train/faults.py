@@ -22,7 +22,7 @@ class Diverged(RuntimeError):
 
 
 @contextmanager
-def one_sentence(images: int, batch_size: int, attempt: Callable[[int], object] | None) -> Iterator[None]:
+def explain_errors(images: int, batch_size: int, attempt: Callable[[int], object] | None) -> Iterator[None]:
     """One sentence instead of what torch says when a step does not fit into memory, or normalises a single image.
 
     Args:

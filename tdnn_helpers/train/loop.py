@@ -8,7 +8,7 @@ a dozen lines and shows that both give the same numbers.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -25,7 +25,7 @@ from ..data.split import Split
 from .batches import Order, ordered_batches, training_batches
 from .checkpoint import Checkpoint
 from .distributed import Team, in_all_processes
-from .faults import Diverged, one_sentence
+from .faults import Diverged, explain_errors
 from .objectives import Batch, Objective, classification, regression  # noqa: F401 (a reader takes them from here)
 from .run import History, Run
 
@@ -117,6 +117,66 @@ def fit(
         MemoryError: a step does not fit into memory; it names a batch size that does.
         PartnerLost: another of the processes that train together has stopped.
     """
+    steps, every = _length(train, val, epochs, steps, batch_size, evaluate_every, patience, on_divergence)
+    device = torch.device(device or pick_device())
+    team = Team.join(device)
+    held_out = None if val is None else len(val)
+    team.same_call(images=len(train), val=held_out, steps=steps, batch_size=batch_size, every=every)
+    model.to(device)
+    optimizer = (optimizer or sgd())(model.parameters())
+    settings = dict(
+        steps=steps, batch_size=batch_size, seed=seed, precision=precision, patience=patience, evaluate_every=every,
+        on_divergence=on_divergence, device=device.type, objective=objective, schedule=schedule, augment=augment,
+    )  # fmt: skip
+    settings |= {} if order is None else {"order": order}
+    file = Checkpoint(checkpoint, model, optimizer, {"train": train, "val": val}, team, **settings)
+    if val is not None:  # it stays on the device too
+        val = replace(val, images=val.images.to(device), targets=val.targets.to(device))
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
+    generator, losses = torch.Generator(device).manual_seed(seed), torch.zeros(steps, device=device)
+    run = Run(model, optimizer, schedule(optimizer, steps), scaler, generator, History(), losses)
+
+    with (
+        team,
+        file,
+        untouched_random_state(),
+        quiet() if team.rank else nullcontext(),
+        progress(steps, "training") as bar,
+        team.averaging(model, objective) as averaged,
+    ):
+        # Each process drops units for images of its own. (Torch's generator looks at 32 bits of a seed only.)
+        torch.manual_seed(seed + 1_000_003 * team.rank)
+        file.resume(run)
+        model.train()
+        if run.finished:
+            return run.history
+        batches = training_batches(train, batch_size, augment, order, seed, run)
+        bar.update(run.step)
+        while run.step < steps:
+            file.between_steps(run, due=run.step % every == 0)
+            _step(run, batches, averaged, team, precision, len(train), batch_size)
+            bar.update()
+            due = run.step % every == 0 or run.step == steps
+            if (due or run.step - run.checked >= CHECK_EVERY) and run.diverged():
+                break
+            if due:
+                run.record_train()
+            if due and val is not None:
+                measured = _evaluate_together(model, val, objective, device, team)
+                model.train()
+                bar.set_postfix({f"val {name}": f"{value:.3f}" for name, value in measured.items()}, refresh=False)
+                if run.record_val(measured, patience):
+                    break
+        _finish(run, steps, team, on_divergence)
+        file.save(run)
+    return run.history
+
+
+def _length(
+    train: Split, val: Split | None, epochs: int | None, steps: int | None, batch_size: int,
+    evaluate_every: int | None, patience: int | None, on_divergence: str,
+) -> tuple[int, int]:  # fmt: skip
+    """How many steps, and how many between two records; ValueError for a call that cannot be meant."""
     if (epochs is None) == (steps is None):
         raise ValueError("give either epochs or steps, and only one of them.")
     if not len(train):
@@ -129,114 +189,49 @@ def fit(
         raise ValueError("patience needs a validation split: training data cannot say when to stop.")
     if on_divergence not in ("raise", "stop"):
         raise ValueError(f'on_divergence is "raise" or "stop", not "{on_divergence}".')
-    device = torch.device(device or pick_device())
     per_epoch = -(-len(train) // batch_size)
     steps = steps if steps is not None else epochs * per_epoch
     if steps < 1:
         raise ValueError("training needs at least one step.")
-    evaluate_every = evaluate_every or min(per_epoch, steps)
+    return steps, evaluate_every or min(per_epoch, steps)
 
-    team = Team.join(device)
-    held_out = None if val is None else len(val)
-    team.same_call(images=len(train), val=held_out, steps=steps, batch_size=batch_size, every=evaluate_every)
-    model.to(device)
-    optimizer = (optimizer or sgd())(model.parameters())
-    kept = Checkpoint(
-        checkpoint, model, optimizer, {"train": train, "val": val}, team, steps=steps, batch_size=batch_size, seed=seed,
-        precision=precision, patience=patience, evaluate_every=evaluate_every, on_divergence=on_divergence,
-        device=device.type, objective=objective, schedule=schedule, augment=augment,
-        **({} if order is None else {"order": order}),
-    )  # fmt: skip
-    if val is not None:  # it stays on the device too
-        val = replace(val, images=val.images.to(device), targets=val.targets.to(device))
-    scheduler = schedule(optimizer, steps)
-    scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
-    generator, history = torch.Generator(device).manual_seed(seed), History()
-    losses = torch.zeros(steps, device=device)
-    run = Run(model, optimizer, scheduler, scaler, generator, history, losses)
+
+def _step(
+    run: Run, batches: Iterator[Batch], objective: Objective, team: Team, precision: torch.dtype, images: int,
+    batch_size: int,
+) -> None:  # fmt: skip
+    """Forward, backward and update on the next batch."""
 
     def attempt(size: int) -> None:  # to find a batch that fits into memory
-        with _mixed(device, precision):
-            objective(copy.deepcopy(model), batch.part(slice(size)))[0].backward()
+        with _mixed(run.losses.device, precision):
+            objective(copy.deepcopy(run.model), batch.part(slice(size)))[0].backward()
 
-    with (
-        team,
-        kept,
-        untouched_random_state(),
-        quiet() if team.rank else nullcontext(),
-        progress(steps, "training") as bar,
-        team.averaging(model, objective) as averaged,
-    ):
-        # Each process drops units for images of its own. (Torch's generator looks at 32 bits of a seed only.)
-        torch.manual_seed(seed + 1_000_003 * team.rank)
-        kept.resume(run)
-        model.train()
-        if run.finished:
-            return history
-        batches = training_batches(train, batch_size, augment, order, seed, run)
-        bar.update(run.step)
-        for step in range(run.step + 1, steps + 1):
-            kept.between_steps(run, due=run.step % evaluate_every == 0)
-            with one_sentence(len(train), batch_size, attempt if team.size == 1 else None):
-                batch = next(batches)
-                place, share = team.part(len(batch.images))
-                with _mixed(device, precision):
-                    loss, metrics = averaged(model, batch.part(place))
-                optimizer.zero_grad(set_to_none=True)
-                scaler.scale(loss * (share * team.size)).backward()  # the mean over processes is that over images
-                team.check_gradients(model)
-                scaler.step(optimizer)
-            scaler.update()
-            run.rates.append(float(optimizer.param_groups[0]["lr"]))
-            scheduler.step()
+    with explain_errors(images, batch_size, attempt if team.size == 1 else None):
+        batch = next(batches)
+        place, share = team.part(len(batch.images))
+        with _mixed(run.losses.device, precision):
+            loss, metrics = objective(run.model, batch.part(place))
+        run.optimizer.zero_grad(set_to_none=True)
+        run.scaler.scale(loss * (share * team.size)).backward()  # the mean over processes is that over images
+        team.check_gradients(run.model)
+        run.scaler.step(run.optimizer)
+        run.scaler.update()
+    run.add(team.mean({"loss": loss, **metrics}, share), len(batch.images))
 
-            run.step, size = step, len(batch.images)
-            with torch.no_grad():  # a sum that carried gradients would keep every batch of the epoch in memory
-                measured = team.mean({"loss": loss, **metrics}, share)
-                losses[step - 1] = measured["loss"]
-                for name, value in measured.items():
-                    run.totals[name] = run.totals.get(name, 0) + value * size
-            run.seen += size
-            bar.update()
-            last = step == steps
-            if step - run.checked >= CHECK_EVERY or step % evaluate_every == 0 or last:
-                finite = torch.isfinite(losses[run.checked : step])
-                if not finite.all():
-                    history.diverged_at = run.step = run.checked + 1 + int((~finite).nonzero()[0])
-                    break
-                run.checked = step
-            if step % evaluate_every == 0 or last:
-                history.step_losses = losses[:step].tolist()
-                history.seconds = run.seconds()
-                history.record("train", **{name: float(total) / run.seen for name, total in run.totals.items()})
-                run.totals, run.seen = {}, 0
-                if val is None:
-                    continue
-                measured = _evaluate_together(model, val, objective, device, team)
-                model.train()
-                history.record("val", **measured)
-                bar.set_postfix({f"val {name}": f"{value:.3f}" for name, value in measured.items()}, refresh=False)
-                if measured["loss"] < run.best_loss:
-                    run.best_loss, history.best_step, run.since_best = measured["loss"], step, 0
-                    if patience is not None:
-                        run.best_weights = {name: value.clone() for name, value in model.state_dict().items()}
-                else:
-                    run.since_best += 1
-                    if patience is not None and run.since_best >= patience:
-                        break
 
-        history.seconds = run.seconds()
-        if history.diverged_at is not None:
-            history.step_losses = losses[: run.step].tolist()
-            if on_divergence == "raise":
-                loss, rate = history.step_losses[-1], run.rates[run.step - 1]
-                raise in_all_processes(Diverged.at(run.step, steps, loss, rate))
-        if run.best_weights is not None:
-            model.load_state_dict(run.best_weights)
-        team.same_buffers(model)
-        run.finished = True
-        kept.save(run)
-    return history
+def _finish(run: Run, steps: int, team: Team, on_divergence: str) -> None:
+    """The state that a run leaves behind; raises :class:`Diverged` if it is to be raised."""
+    history = run.history
+    history.seconds = run.seconds()
+    if history.diverged_at is not None:
+        history.step_losses = run.losses[: run.step].tolist()
+        if on_divergence == "raise":
+            loss, rate = history.step_losses[-1], run.rates[run.step - 1]
+            raise in_all_processes(Diverged.at(run.step, steps, loss, rate))
+    if run.best_weights is not None:
+        run.model.load_state_dict(run.best_weights)
+    team.same_buffers(run.model)
+    run.finished = True
 
 
 def _mixed(device: torch.device, precision: torch.dtype):

@@ -70,6 +70,44 @@ class Run:
     finished: bool = False
     started: float = field(default_factory=time.perf_counter)
 
+    @torch.no_grad()  # a sum that carried gradients would keep every batch of the epoch in memory
+    def add(self, measured: Mapping[str, Any], images: int) -> None:
+        """A step is done: its mean loss and metrics over this many images. The schedule moves on."""
+        self.rates.append(float(self.optimizer.param_groups[0]["lr"]))
+        self.scheduler.step()
+        self.losses[self.step] = measured["loss"]
+        for name, value in measured.items():
+            self.totals[name] = self.totals.get(name, 0) + value * images
+        self.seen += images
+        self.step += 1
+
+    def diverged(self) -> bool:
+        """Whether a loss since the last look is not finite; the run then ends at the first such step."""
+        finite = torch.isfinite(self.losses[self.checked : self.step])
+        if finite.all():
+            self.checked = self.step
+            return False
+        self.history.diverged_at = self.step = self.checked + 1 + int((~finite).nonzero()[0])
+        return True
+
+    def record_train(self) -> None:
+        """The means of loss and metrics over the images since the last record."""
+        self.history.step_losses = self.losses[: self.step].tolist()
+        self.history.seconds = self.seconds()
+        self.history.record("train", **{name: float(total) / self.seen for name, total in self.totals.items()})
+        self.totals, self.seen = {}, 0
+
+    def record_val(self, measured: Mapping[str, float], patience: int | None) -> bool:
+        """The same on validation images; whether there were ``patience`` records without a lower loss."""
+        self.history.record("val", **measured)
+        if measured["loss"] < self.best_loss:
+            self.best_loss, self.history.best_step, self.since_best = measured["loss"], self.step, 0
+            if patience is not None:
+                self.best_weights = {name: value.clone() for name, value in self.model.state_dict().items()}
+            return False
+        self.since_best += 1
+        return patience is not None and self.since_best >= patience
+
     def seconds(self) -> float:
         """Seconds of training, without the time between an interruption and its resumption."""
         return time.perf_counter() - self.started

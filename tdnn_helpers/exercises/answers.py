@@ -1,15 +1,18 @@
-"""What the checks of every lesson share: the two verdicts they raise, and reading a reader's numbers."""
+"""What every exercise shares: the verdicts a check raises, reading a reader's answer, and comparing it with others."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch
 
 from ..core.choices import nearest
+
+COUNT = ("no", "one", "two", "three", "four", "five")
 
 
 class NotAnswered(Exception):
@@ -60,13 +63,84 @@ def number(value: Any) -> float:
 
 def numbers(answer: Any, *names: str) -> tuple[float, ...]:
     """One finite float for each of ``names``, from a tuple, list, array or dictionary in this order; NotYet if not."""
-    wanted = f"Give {('two', 'three', 'four')[len(names) - 2]} numbers: {', '.join(names)}."
+    wanted = f"Give {COUNT[len(names)]} numbers: {', '.join(names)}."
     try:
         values = tuple(map(float, answer.values() if isinstance(answer, dict) else answer))
     except (TypeError, ValueError):
         raise NotYet(wanted) from None
     expect(len(values) == len(names) and all(map(math.isfinite, values)), wanted)
     return values
+
+
+def parts(value: Any, right: Any, names: str = "") -> list[np.ndarray]:
+    """The parts of an answer as arrays, one for each part of ``right``; several single numbers are one array. NotYet
+    if the answer has other parts or shapes, or is no numbers. ``names`` says what to return, as code.
+    """
+    if not isinstance(right, tuple):
+        wanted, got = array(right), array(value)
+        if wanted.ndim == 0:
+            return [np.asarray(number(value))]
+        expect(got.shape == wanted.shape, f"The shape must be {wanted.shape}; yours is {got.shape}.")
+        return [got]
+    single = all(array(one).ndim == 0 for one in right)
+    kind = "numbers" if single else "tensors" if isinstance(right[0], torch.Tensor) else "arrays"
+    wanted = f"Return {COUNT[len(right)]} {kind}" + (f": `return {names}`." if names else ".")
+    expect(isinstance(value, (tuple, list)) and len(value) == len(right), wanted)
+    found = [part for one, other in zip(value, right, strict=True) for part in parts(one, other)]
+    return [np.stack(found)] if single else found
+
+
+def nearest_known(got: Any, right: Any, mistakes: Iterable[tuple[Any, str]], within: float) -> str | None:
+    """Which known answer ``got`` is: an empty text for the right one, else the sentence of the nearest mistake.
+
+    None if no known answer is near, that is, closer than the share ``within`` of its largest number.
+    """
+    distances = [(distance(got, known), sentence) for known, sentence in ((right, ""), *mistakes)]
+    closest, sentence = min(distances, key=lambda known: known[0])  # of equally near ones the first: the right one
+    return sentence if closest <= within else None
+
+
+def distance(got: Any, known: Any) -> float:
+    """The largest difference, as a share of the largest known number; words and truth values are equal or not."""
+    if not all(isinstance(one, np.ndarray) or is_number(one) for one in (got, known)):
+        return 0.0 if got == known else math.inf
+    got, known = np.asarray(got), np.asarray(known)
+    if got.shape != known.shape or not np.array_equal(np.isnan(got), np.isnan(known)):
+        return math.inf
+    same = (got == known) | np.isnan(got)  # also where both are infinite
+    if same.all():
+        return 0.0
+    finite = np.abs(known[np.isfinite(known)])
+    return float(np.abs(got[~same] - known[~same]).max() / max(1e-6, *finite.flat))
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def short(value: Any) -> str:
+    """A number, a word, or up to eight numbers, as text; an empty text for anything larger."""
+    if isinstance(value, (str, bool, int)):
+        return repr(value)
+    if isinstance(value, (float, np.floating)):
+        return f"{value:.5g}"
+    if isinstance(value, (np.ndarray, torch.Tensor)):
+        return short(value.tolist()) if value.ndim < 2 else ""
+    few = isinstance(value, (list, tuple)) and len(value) <= 8 and all(map(short, value))
+    return f"[{', '.join(map(short, value))}]" if few else ""
+
+
+def where_wrong(given: Mapping[str, Any], got: np.ndarray, right: np.ndarray, of: str = "") -> str:
+    """The numbers put in, what should come out, and what came out; of a large answer the number that is farthest off.
+    The array ``got`` has the shape of ``right``; ``of`` is its name, where there are several.
+    """
+    shown = ", ".join(f"{name} = {short(value)}" for name, value in given.items() if short(value))
+    what = of and f"`{of}`" or "it"
+    if not short(right):
+        place = np.unravel_index(np.abs(got - right).argmax(), right.shape)
+        what = f"the number at {short([int(one) for one in place])}{of and f' of `{of}`'}"
+        got, right = got[place], right[place]
+    return f"{f'With {shown}' if shown else 'On our numbers'} {what} should be {short(right)}; yours is {short(got)}"
 
 
 def pair(value: Any, of: str) -> tuple[Any, Any]:

@@ -1,7 +1,5 @@
 """Time the course's own code, and write what came out into benchmarks/RESULTS.md."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import platform

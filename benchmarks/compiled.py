@@ -1,7 +1,5 @@
 """``torch.compile``: what a compiled network gains, and how long it must train before its start-up is paid back."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import statistics

@@ -1,7 +1,5 @@
 """How long the whole course takes: at ``standard`` what its committed outputs took, at ``smoke`` what it takes now."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

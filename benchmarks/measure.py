@@ -4,8 +4,6 @@ On a machine that others use too, speeds drift by far more than the differences 
 made within a round: each arm runs once, the ratio is taken, and the next round runs the arms in reverse order.
 """
 
-from __future__ import annotations
-
 import io
 import statistics
 import subprocess

@@ -1,7 +1,5 @@
 """How much memory each way to train needs: the most that was resident while it trained, in a fresh process per arm."""
 
-from __future__ import annotations
-
 import sys
 import threading
 import warnings

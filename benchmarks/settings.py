@@ -1,7 +1,5 @@
 """What a machine offers besides plain float32: memory format, threads, precision, optimizer kernels, the allocator."""
 
-from __future__ import annotations
-
 import sys
 from functools import partial
 from pathlib import Path

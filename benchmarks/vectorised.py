@@ -1,7 +1,5 @@
 """Several seeds of one small network trained as one: each operation runs once for all of them (``torch.func``)."""
 
-from __future__ import annotations
-
 import copy
 
 import torch

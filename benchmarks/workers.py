@@ -1,7 +1,5 @@
 """``compare``: four arms with five seeds each, on two processes of one thread, against other ways to use two cores."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from tdnn_helpers.evidence.comparison import compare

@@ -1,4 +1,4 @@
-"""Colab: the first cell brings the course and leaves torch alone, sliders fall back, a fork moves by one command."""
+"""Colab: the first cell brings the course and leaves torch alone, and sliders fall back."""
 
 import json
 import os
@@ -8,16 +8,11 @@ import sys
 import sysconfig
 from types import ModuleType
 
-import nbformat
 import pytest
 
 from course import ROOT
-from course.__main__ import main
-from course.address import move, ref, repository, setup_cell
+from course.address import ref, repository, setup_cell
 from tdnn_helpers.figures import display, widgets
-
-FORK = "https://github.com/somebody/a-fork.of-it"
-
 
 # --- the first cell ---------------------------------------------------------------------------------------------------
 
@@ -170,87 +165,3 @@ def test_without_ipywidgets_the_static_twin_is_shown(colab, monkeypatch):
     widgets.explore(draw_line, slope=[1, 2, 3], twin=[{"slope": 1}, {"slope": 3}])
     assert [set(shown) for shown in colab] == [{"text/markdown", "text/plain"}, {"image/png", "text/plain"}] * 2
     assert colab[0]["text/markdown"] == "**slope = 1**" and colab[1]["image/png"] != colab[3]["image/png"]
-
-
-# --- a fork, a release ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def copy(tmp_path):
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, tmp_path)
-    for name in ("notebooks", "course"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    return tmp_path
-
-
-def contents(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
-
-
-IN_THE_COPY = """
-import nbformat
-from course import NOTEBOOKS, ROOT, readme
-from course.address import ref, repository
-from notebook_rules import colab_badge, same_setup
-text = (ROOT / "README.md").read_text(encoding="utf-8")
-wrong = [] if readme.with_table(text) == text else ["README.md"]
-for path in sorted(NOTEBOOKS.glob("*.ipynb")):
-    notebook = nbformat.read(path, as_version=4)
-    wrong += [*same_setup(notebook, path.name), *colab_badge(notebook, path.name)]
-print(ROOT, repository(), ref(), wrong)
-"""
-
-
-@pytest.mark.parametrize(
-    ("words", "address", "new"), [(("fork", FORK + ".git"), FORK, "main"), (("release", "v1.2.0"), None, "v1.2.0")]
-)
-def test_one_command_moves_the_course_to_a_fork_or_a_release(copy, words, address, new):
-    address = address or repository()
-    path = {"PYTHONPATH": os.pathsep.join(map(str, (copy, ROOT / "tests", ROOT)))}
-
-    def run(*command):
-        ran = subprocess.run(
-            [sys.executable, *command], cwd=copy, env=os.environ | path, capture_output=True, text=True
-        )
-        assert ran.returncode == 0, ran.stderr
-        return ran.stdout
-
-    before = contents(copy)
-    said = run("-m", "course", *words)
-    after = contents(copy)
-    notebooks = sorted((copy / "notebooks").glob("*.ipynb"))
-    changed = {path for path in before if before[path] != after[path]}
-    assert changed == {copy / "pyproject.toml", copy / "README.md", *notebooks} and all(p.name in said for p in changed)
-    assert (repository(copy), ref(copy)) == (address, new)
-    if words[0] == "fork":
-        assert not [
-            path for path in changed if repository().removeprefix("https://github.com/").encode() in after[path]
-        ]
-    else:
-        assert "git tag v1.2.0\n" in said
-
-    for path_of in notebooks:
-        text = "".join(cell.source for cell in nbformat.read(path_of, as_version=4).cells)
-        place = address.removeprefix("https://github.com/")
-        assert f"(https://colab.research.google.com/github/{place}/blob/{new}/notebooks/{path_of.name})" in text
-        assert f'git clone -q --depth 1 {address} "' in text and f'" --branch {new}"' in text
-    # Its own rules hold: badges, setup cells and the README say the same.
-    assert run("-c", IN_THE_COPY) == f"{copy} {address} {new} []\n"
-
-    assert "nothing" in run("-m", "course", *words) and contents(copy) == after  # a second time changes nothing
-    move(repository(), ref(), copy)  # and back again, to the last byte
-    assert contents(copy) == before
-
-
-@pytest.mark.parametrize(
-    "address", ["https://gitlab.com/a/b", "github.com/a/b", "https://github.com/a", "https://github.com/a/b/tree/main"]
-)
-def test_an_address_that_colab_cannot_open_is_refused(tmp_path, address):
-    with pytest.raises(ValueError, match="NAME/REPO"):
-        move(address, "main", tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_tag_with_a_space_is_refused(capsys):
-    assert main(["release", "v1 2"]) == 2 and "no name of a tag" in capsys.readouterr().err

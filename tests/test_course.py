@@ -4,12 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from course import NOTEBOOKS, ROOT, renewal, running, stale
+from course import NOTEBOOKS, ROOT, address, renewal, running, stale
 from course.__main__ import COMMANDS, main
 
 
@@ -146,7 +147,7 @@ def test_drawing_anew_forgets_no_run(monkeypatch):
         main(["redraw"])
 
 
-# --- a new lesson -----------------------------------------------------------------------------------------------------
+# --- a fork, a release, a new lesson: in a copy of the course ---------------------------------------------------------
 
 
 @pytest.fixture
@@ -163,6 +164,60 @@ def copy(tmp_path):
     return tmp_path, lambda *words: subprocess.run([sys.executable, "-m", *words], **command)
 
 
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+
+
+FORK, HERE = "https://github.com/somebody/a-fork.of-it", address.repository()
+TESTS = ("pytest", "-q", "-p", "no:cacheprovider")
+
+
+@pytest.mark.parametrize(
+    ("words", "place", "ref"),
+    [
+        (("fork", f"{FORK}.git"), FORK, "main"),
+        (("fork", f"{FORK}/"), FORK, "main"),
+        (("release", "v1.2.0"), HERE, "v1.2.0"),
+    ],
+)
+def test_one_command_moves_the_course_to_a_fork_or_a_release(copy, words, place, ref):
+    root, python = copy
+    before, notebooks = contents(root), sorted((root / "notebooks").glob("*.ipynb"))
+    said = python("course", *words).stdout
+    after = contents(root)
+    changed = {path for path in before if before[path] != after[path]}
+    assert changed == {root / "pyproject.toml", root / "README.md", *notebooks} and all(p.name in said for p in changed)
+    assert (address.repository(root), address.ref(root)) == (place, ref)
+    old = HERE.removeprefix("https://github.com/").encode()
+    assert any(old in after[path] for path in changed) == ("git tag v1.2.0\n" in said) == (place == HERE)
+    for path in notebooks:
+        text = "".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
+        on_colab = place.replace("https://github.com", "https://colab.research.google.com/github")
+        assert f"({on_colab}/blob/{ref}/notebooks/{path.name})" in text
+        assert f'git clone -q --depth 1 {place} "' in text and f'" --branch {ref}"' in text
+    # Its own rules hold: badges, setup cells and the README say the same.
+    ran = python(*TESTS, "tests/test_repository.py", "-k", "same_setup or colab_badge or readme_is_up_to_date")
+    assert ran.returncode == 0 and ran.stdout.count(".") > 2 * len(notebooks), ran.stdout
+    assert "nothing" in python("course", *words).stdout and contents(root) == after  # a second time changes nothing
+    address.move(HERE, address.ref(), root)  # and back again, to the last byte
+    assert contents(root) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("fork", "https://gitlab.com/a/b"), "NAME/REPO"),
+        (("fork", "github.com/a/b"), "NAME/REPO"),
+        (("fork", "https://github.com/a"), "NAME/REPO"),
+        (("fork", "https://github.com/a/b/tree/main"), "NAME/REPO"),
+        (("release", "v1 2"), "no name of a tag"),
+    ],
+)
+def test_what_colab_cannot_open_is_refused(monkeypatch, capsys, words, why):
+    monkeypatch.setattr(Path, "write_bytes", lambda *_: pytest.fail("it wrote"))
+    assert main([*words]) == 2 and why in capsys.readouterr().err
+
+
 def test_a_new_lesson_obeys_every_rule_from_the_start(copy):
     root, python = copy
     made = python("course", "new", "99_new", "A *new* lesson")
@@ -174,7 +229,7 @@ def test_a_new_lesson_obeys_every_rule_from_the_start(copy):
     assert "no name like" in python("course", "new", "new", "Bad").stderr
     tests = ("tests/test_repository.py", "tests/test_teaching.py", "tests/test_reference.py")
     wanted = "99_new or readme_is_up_to_date or page_of_claims or glossary_is_complete"
-    ran = python("pytest", "-q", "-p", "no:cacheprovider", *tests, "-k", wanted)
+    ran = python(*TESTS, *tests, "-k", wanted)
     assert ran.returncode == 0 and ran.stdout.count(".") > 20, ran.stdout
 
 

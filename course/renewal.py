@@ -4,6 +4,7 @@ What the proof cannot see: what only a standard run reaches. The sizes of a less
 """
 
 import ast
+import hashlib
 import json
 import os
 import re
@@ -31,7 +32,7 @@ class Unproven(Exception):
 
 
 def shown(notebook: nbformat.NotebookNode) -> dict[str, list[str]]:
-    """cell id → the lines of its outputs: text without durations, and each picture as it is."""
+    """cell id → the lines of its outputs: text without durations, and a digest of each picture."""
     found = {}
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
@@ -39,7 +40,8 @@ def shown(notebook: nbformat.NotebookNode) -> dict[str, list[str]]:
             parts |= {f"about {kind}": json.dumps(about) for kind, about in output.get("metadata", {}).items()}
             for kind, part in sorted(parts.items()):
                 text = part if isinstance(part, str) else json.dumps(part)
-                lines = [text] if kind.startswith("image/") else DURATION.sub("…", text).splitlines()
+                drawn = hashlib.sha256(text.encode()).hexdigest()[:12]
+                lines = [drawn] if kind.startswith("image/") else DURATION.sub("…", text).splitlines()
                 found.setdefault(cell.id, []).extend(f"{kind}: {line}" for line in lines)
     return found
 

@@ -1,17 +1,19 @@
 """Figures carry the numbers of the frame that they were given."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from tdnn_helpers.data.sets import load
-from tdnn_helpers.evidence.effects import mean_interval
+from tdnn_helpers.evidence.effects import Effect, mean_interval
 from tdnn_helpers.figures.plots import (
     last_values,
     plot_arms,
     plot_curves,
     plot_differences,
+    plot_effects,
     plot_projections,
     show_images,
 )
@@ -73,6 +75,26 @@ def test_differences_are_paired(runs):
     assert figure.axes[0].get_yticklabels()[0].get_text() == "z − a"
     (point,) = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 1 and line.get_marker() == "o"]
     assert point.get_xdata()[0] == pytest.approx(30)
+
+
+def test_effects_are_bars_or_a_band_from_low_to_high():
+    effects = [Effect(2, 1, 4, 5), Effect(3, 2.5, 3.5, 5)]
+    figure, axes = plt.subplots(1, 3)
+    plot_effects(axes[0], [10, 20], effects, fmt="s", capsize=4)
+    plot_effects(axes[1], [10, 20], iter(effects), across=True, fmt="o")
+    plot_effects(axes[2], [10, 20], effects, band=True, marker="o", label="mean")
+    for axis, turn in ((axes[0], 1), (axes[1], -1)):
+        (bars,) = axis.collections
+        ends = [[[10, 1], [10, 4]], [[20, 2.5], [20, 3.5]]]
+        np.testing.assert_allclose(bars.get_segments(), np.array(ends)[:, :, ::turn])
+        points = axis.lines[0].get_xydata()
+        np.testing.assert_allclose(points, np.array([[10, 2], [20, 3]])[:, ::turn])
+    assert axes[0].lines[0].get_marker() == "s" and axes[0].lines[1].get_markersize() == 8  # the caps
+    np.testing.assert_allclose(axes[2].lines[0].get_ydata(), [2, 3])
+    band = axes[2].collections[0].get_paths()[0].vertices
+    at_first_place = band[np.isclose(band[:, 0], 10)][:, 1]
+    assert (at_first_place.min(), at_first_place.max()) == (1, 4) and axes[2].lines[0].get_label() == "mean"
+    plt.close(figure)
 
 
 def test_an_unknown_metric_is_a_clear_error(runs):

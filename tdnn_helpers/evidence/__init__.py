@@ -1,6 +1,6 @@
 """From arms and seeds to a verdict: runs side by side, effects with intervals, the ledger."""
 
-from .claims import exact, judge, judge_equal, ledger, reading, report
+from .claims import exact, judge, ledger, reading, report
 from .comparison import ArmsFailed, compare
 from .effects import Effect, difference, mean_interval, rate_difference
 from .tuning import at_rates, best_rates, ends, sweep, tune

@@ -1,20 +1,22 @@
 """How a claim of the paper is settled: a rule written before the run, an effect with its interval, a verdict, a record.
 
-``ledger.json`` beside this file holds every claim in the course's own words, with the rule that decides it. An interval
-wholly on the claimed side of the threshold means "holds here", wholly on the other side "refuted here", anything else
-"not shown at this scale". The effects themselves come from :mod:`tdnn_helpers.evidence.effects`.
+``ledger.json`` beside this file holds every claim in the course's own words, with the rule that decides it: in prose,
+and as data that :func:`judge` obeys. An interval wholly on the claimed side of the threshold means "holds here", wholly
+on the other side "refuted here", anything else "not shown at this scale". The effects themselves come from
+:mod:`tdnn_helpers.evidence.effects`.
 """
 
 from __future__ import annotations
 
 import html
 import json
+import math
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -34,7 +36,6 @@ __all__ = [  # effects are re-exported: a lesson measures and judges with one im
     "difference",
     "exact",
     "judge",
-    "judge_equal",
     "ledger",
     "mean_interval",
     "rate_difference",
@@ -57,9 +58,18 @@ SYMBOLS = {  # a symbol and a word for each verdict, so that no meaning hangs on
 
 
 @cache
-def ledger() -> dict[str, list[dict]]:
+def ledger() -> dict[str, list[dict[str, Any]]]:
     """``{"claims": [...], "repairs": [...]}``: claims have id, section, claim, kind, lesson, rule; repairs have id,
-    section, statement, repair, lesson, shown_by."""
+    section, statement, repair, lesson, shown_by.
+
+    A claim of the kind "experiment" also has ``decide``, its rule as data:
+
+    - ``expect`` ("above" or "below") and ``than``, or ``within`` (± this much of zero): where each interval must lie;
+    - ``parts``: how many effects decide; ``unit``: theirs, one for all or a list with one for each part;
+    - ``smallest``: the smallest effect of interest in this unit, or null (like ``unit``, for all or for each);
+    - ``budgets``: at which a verdict may be recorded; ``seeds``: that decide at the standard budget;
+    - ``repeats``, if what an interval counts is not the seeds: its name (like ``unit``, for all or for each).
+    """
     return json.loads(Path(__file__).with_name("ledger.json").read_text(encoding="utf-8"))
 
 
@@ -67,16 +77,23 @@ def ledger() -> dict[str, list[dict]]:
 class Verdict:
     """A settled claim: its row of the ledger, one of the verdicts of :data:`SYMBOLS`, effects, and a sentence."""
 
-    claim: Mapping[str, str]
+    claim: Mapping[str, Any]
     verdict: str
     effects: tuple[Effect, ...] = ()
     evidence: str = ""
 
+    @property
+    def measured(self) -> list[str]:
+        """Each effect in words and numbers."""
+        return [f"{effect.what}: {effect}".removeprefix(": ") for effect in self.effects]
+
     def _lines(self) -> list[tuple[str, str]]:
-        measured = [("Measured", f"{effect.what}: {effect}".removeprefix(": ")) for effect in self.effects]
-        evidence = [("Holds if" if self.effects else "Evidence", self.evidence)]
-        said, rule = f"The paper says ({self.claim['section']})", "Rule, written before the run"
-        return [(said, self.claim["claim"]), (rule, self.claim["rule"]), *measured, *evidence]
+        return [
+            (f"The paper says ({self.claim['section']})", self.claim["claim"]),
+            ("Rule, written before the run", self.claim["rule"]),
+            *(("Measured", text) for text in self.measured),
+            ("Holds if" if self.effects else "Evidence", self.evidence),
+        ]
 
     def __repr__(self) -> str:
         lines = [f"{SYMBOLS[self.verdict]} {self.claim['id']}: {self.verdict}"]
@@ -96,37 +113,41 @@ class Verdict:
         )
 
 
-def judge(claim_id: str, *effects: Effect, expect: str = ">", than: float = 0.0) -> Verdict:
-    """Settle an experimental claim that says: every effect lies above (``expect=">"``) or below (``"<"``) ``than``.
+def judge(claim_id: str, *effects: Effect) -> Verdict:
+    """Settle an experimental claim by the rule that the ledger holds for it (``decide`` of :func:`ledger`).
 
-    All intervals wholly on that side: "holds here". Any wholly on the other: "refuted here". Else "not shown at this
-    scale". ``than`` is in the unit of the effects. Raises ValueError for a bad ``expect``, no effect, or a claim that
-    is unknown, of another lesson, or not of the kind "experiment".
+    All intervals wholly where the claim says: "holds here". Any wholly outside: "refuted here". Else "not shown at this
+    scale". Raises ValueError for a claim that is unknown, of another lesson, or not of the kind "experiment"; and, on a
+    smoke run too, for effects of another number or unit than the rule's; and for a budget that the rule doesn't allow.
     """
-    if expect not in (">", "<"):
-        raise ValueError(f'expect is ">" or "<", not "{expect}".')
-    if not effects:
-        raise ValueError(f"{claim_id} needs at least one effect.")
-    above, below = [effect.low > than for effect in effects], [effect.high < than for effect in effects]
-    holds, refuted = (all(above), any(below)) if expect == ">" else (all(below), any(above))
-    side = "above" if expect == ">" else "below"
-    limit = f"{than:g}".replace("-", "−")
-    test = f"each 95 % interval lies wholly {side} {limit} {effects[0].unit}".rstrip()
-    return _decide(claim_id, effects, holds, refuted, test)
+    claim = _claim(claim_id, "experiment")
+    rule, budget = claim["decide"], session.budget()
+    units = each_part(rule, "unit")
+    if budget not in ("smoke", *rule["budgets"]):
+        allowed = " or ".join(rule["budgets"])
+        raise ValueError(f'{claim_id} is decided at the budget {allowed}; a run at "{budget}" records no verdict.')
+    if len(effects) != len(units):
+        many = f"{len(units)} effect{'s' * (len(units) > 1)}"
+        raise ValueError(f"{claim_id} is decided by {many}, not by {len(effects)}.")
+    for number, (effect, unit) in enumerate(zip(effects, units), start=1):
+        if effect.unit != unit:
+            raise ValueError(f'effect {number} of {claim_id} is in "{effect.unit}", but its rule is in "{unit}".')
+    if "within" in rule:
+        low, high, where = -rule["within"], rule["within"], f"the 95 % interval lies wholly within ±{rule['within']:g}"
+    else:
+        above, than = rule["expect"] == "above", rule["than"]
+        low, high = (than, math.inf) if above else (-math.inf, than)
+        where = f"each 95 % interval lies wholly {rule['expect']} {than:g}".replace("-", "−")
+    holds = all(low < effect.low and effect.high < high for effect in effects)
+    refuted = any(effect.high < low or high < effect.low for effect in effects)
+    verdict = "holds here" if holds else "refuted here" if refuted else "not shown at this scale"
+    return _settle(claim, verdict, effects, f"{where} {units[0]}".rstrip())
 
 
-def judge_equal(claim_id: str, effect: Effect, margin: float) -> Verdict:
-    """Settle a claim that says: the effect is practically zero, that is within ± ``margin`` (in the effect's unit).
-
-    Interval inside the margins: "holds here". Wholly outside: "refuted here". Else "not shown at this scale".
-    Raises ValueError as :func:`judge` does, and for a margin that is not positive.
-    """
-    if not margin > 0:
-        raise ValueError(f"the margin must be above 0, not {margin}.")
-    holds = -margin < effect.low and effect.high < margin
-    refuted = effect.low > margin or effect.high < -margin
-    test = f"the 95 % interval lies wholly within ±{margin:g} {effect.unit}".rstrip()
-    return _decide(claim_id, (effect,), holds, refuted, test)
+def each_part(rule: Mapping[str, Any], name: str) -> list:
+    """An entry of ``decide`` that may be one for all parts or one for each, as a list with one for each part."""
+    given = rule.get(name)
+    return given if isinstance(given, list) else [given] * rule["parts"]
 
 
 def exact(claim_id: str, passed: bool, evidence: str, *, refutes: bool = False) -> Verdict:
@@ -195,7 +216,7 @@ def report(lesson: str) -> Report:
 _smoke: dict[str, dict] = {}
 
 
-def _claim(claim_id: str, kind: str) -> Mapping[str, str]:
+def _claim(claim_id: str, kind: str) -> Mapping[str, Any]:
     """The ledger's row, if the running lesson may settle it in this way."""
     claims = {row["id"]: row for row in ledger()["claims"]}
     check_known(claim_id, claims, "claim")
@@ -208,18 +229,12 @@ def _claim(claim_id: str, kind: str) -> Mapping[str, str]:
     return claim
 
 
-def _decide(claim_id: str, effects: tuple[Effect, ...], holds: bool, refuted: bool, test: str) -> Verdict:
-    claim = _claim(claim_id, "experiment")
-    verdict = "holds here" if holds else "refuted here" if refuted else "not shown at this scale"
-    return _settle(claim, verdict, effects, test)
-
-
-def _settle(claim: Mapping[str, str], verdict: str, effects: tuple[Effect, ...] = (), evidence: str = "") -> Verdict:
+def _settle(claim: Mapping[str, Any], verdict: str, effects: tuple[Effect, ...] = (), evidence: str = "") -> Verdict:
     smoke = session.budget() == "smoke"
     settled = Verdict(claim, SMOKE if smoke else verdict, effects, evidence)
     record = {
         "verdict": settled.verdict,
-        "measured": [text for label, text in settled._lines() if label == "Measured"],
+        "measured": settled.measured,
         "effects": [asdict(effect) for effect in effects],
         "evidence": evidence,
         "rule": claim["rule"],
@@ -235,7 +250,7 @@ def _settle(claim: Mapping[str, str], verdict: str, effects: tuple[Effect, ...] 
     return settled
 
 
-def _record(claim: Mapping[str, str], record: dict) -> None:
+def _record(claim: Mapping[str, Any], record: dict) -> None:
     """Write the claim's own file, then join the lesson's files into ``verdicts/<lesson>.json``.
 
     Each write is atomic. The joined file needs no lock: whoever replaces it last looks at the folder again afterwards.

@@ -2,5 +2,14 @@
 
 from .display import say, show
 from .measures import plot_learning_curves, plot_reliability, plot_robustness
-from .plots import last_values, mark_level, plot_arms, plot_curves, plot_differences, plot_projections, show_images
+from .plots import (
+    last_values,
+    mark_level,
+    plot_arms,
+    plot_curves,
+    plot_differences,
+    plot_effects,
+    plot_projections,
+    show_images,
+)
 from .widgets import explore

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 
 import matplotlib.pyplot as plt
@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from ..data.split import Split
-from ..evidence.effects import difference, last_of_each, mean_interval
+from ..evidence.effects import Effect, difference, last_of_each, mean_interval
 
 MARKERS = "osD^vPX*"
 
@@ -126,14 +126,29 @@ def plot_arms(
     for i, arm in enumerate(arms):
         values = table[arm].dropna().to_numpy()
         axis.scatter(np.full(len(values), i), values, s=16, color=_colour(i), alpha=0.6, zorder=2)
-        effect = mean_interval(values)
-        axis.errorbar(i + 0.18, effect.mean, effect.bars, fmt=MARKERS[i % 8], color=_colour(i), capsize=3, zorder=3)
+        plot_effects(axis, [i + 0.18], [mean_interval(values)], fmt=MARKERS[i % 8], color=_colour(i), zorder=3)
     if baseline is not None:
         mark_level(axis, baseline, baseline_label)
     axis.set(xticks=range(len(arms)), xticklabels=arms, xlim=(-0.5, len(arms) - 0.4))
     axis.set_ylabel(label or f"{split} {metric}")
     axis.grid(axis="x", visible=False)
     return axis.figure
+
+
+def plot_effects(axis, places, effects: Iterable[Effect], *, across=False, band=False, **style) -> None:
+    """Means with their 95 % intervals at these places of an axis: bars, or with ``band`` a line in a band.
+
+    ``across``: the places lie on the upright axis, and the bars along the other. ``style`` goes to matplotlib's
+    ``errorbar``, or with ``band`` to ``plot``. Of repeats: ``plot_effects(axis, places, map(mean_interval, columns))``.
+    """
+    effects = list(effects)
+    mean, low, high = (np.array([getattr(effect, name) for effect in effects]) for name in ("mean", "low", "high"))
+    if band:
+        (line,) = axis.plot(places, mean, **style)
+        axis.fill_between(places, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+    else:
+        bars = {"xerr" if across else "yerr": [mean - low, high - mean]}
+        axis.errorbar(*((mean, places) if across else (places, mean)), **bars, **{"capsize": 3} | style)
 
 
 def mark_level(where: Figure | plt.Axes, level: float, label: str) -> None:
@@ -172,7 +187,7 @@ def plot_differences(
     axis.axvline(0, color="#555555", linewidth=1)
     for row, (first, second) in enumerate(pairs):
         effect = difference(runs, first, second, metric, split, scale=scale, unit=unit)
-        axis.errorbar(effect.mean, row, xerr=effect.bars, fmt="o", color=_colour(row), capsize=4)
+        plot_effects(axis, [row], [effect], across=True, fmt="o", color=_colour(row), capsize=4)
     labels = [f"{first} − {second}" for first, second in pairs]
     axis.set(yticks=range(len(pairs)), yticklabels=labels, ylim=(len(pairs) - 0.5, -0.5))
     axis.set_xlabel(f"difference in {split} {metric}{f' ({unit})' if unit else ''}, mean and 95 % interval")

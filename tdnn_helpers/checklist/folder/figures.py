@@ -7,13 +7,13 @@ from contextlib import contextmanager
 import matplotlib.pyplot as plt
 import torch
 
+from ...figures.cards import Picture
 from ...figures.display import png
 from ...figures.plots import show_images
 from ...session import set_figure_style
-from .copies import Copies
-from .read import Folder
-from .report import Picture
-from .wrong_labels import Judgement
+from .duplicates import Copies
+from .images import Folder
+from .label_errors import Judgement
 
 SHOWN = 12
 
@@ -31,7 +31,7 @@ def _picture(figure, alt: str, caption: str) -> Picture:
     return Picture(drawn, alt, caption)
 
 
-def overview(folder: Folder, history) -> Picture:
+def draw_overview(folder: Folder, history) -> Picture:
     """How many images each class has in each part, and how the brief training went."""
     parts, known = folder.parts or ("",), folder.pool.classes
     rows = None if history is None else history.frame()
@@ -65,7 +65,7 @@ def overview(folder: Folder, history) -> Picture:
         return _picture(figure, alt, f"Left: images of each class.{trained}" if trained else "Images of each class.")
 
 
-def suspects(folder: Folder, found: Judgement) -> Picture:
+def draw_suspects(folder: Folder, found: Judgement) -> Picture:
     """The labels with the largest out-of-fold loss."""
     chosen = found.suspects[:SHOWN]
     classes = folder.pool.classes
@@ -79,9 +79,9 @@ def suspects(folder: Folder, found: Judgement) -> Picture:
         return _picture(figure, alt, "Labels to look at first: the label, then (→) what the judge says.")
 
 
-def pairs(folder: Folder, found: Copies, shown: torch.Tensor) -> Picture:
+def draw_copies(folder: Folder, found: Copies) -> Picture:
     """Copies, one above the other."""
-    shown = shown[: SHOWN // 2]
+    shown = torch.cat([found.near, found.exact])[: SHOWN // 2]
     images = torch.cat([folder.pool.images[shown[:, 0]], folder.pool.images[shown[:, 1]]])
     titles = [_short(folder.facts[i].name.rpartition("/")[2], 13) for i in shown.T.flatten().tolist()]
     with _style():
@@ -90,7 +90,7 @@ def pairs(folder: Folder, found: Copies, shown: torch.Tensor) -> Picture:
         return _picture(figure, alt, "Copies: below each picture the one that was taken for its copy.")
 
 
-def betrayal(folder: Folder, gain: torch.Tensor, name: str) -> Picture:
+def draw_shortcut(folder: Folder, gain: torch.Tensor, name: str) -> Picture:
     """How much each cell of the picture alone tells about one class, beside the mean picture of that class."""
     known = folder.pool.classes
     own = folder.pool.images[folder.pool.targets == known.index(name)].float().mean(0) / 255

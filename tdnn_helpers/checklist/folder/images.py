@@ -71,7 +71,7 @@ class Folder:
         return replace(self, pool=self.pool.with_extra(group=group))
 
 
-def read(folder: str | Path, size: int) -> Folder:
+def read_folder(folder: str | Path, size: int) -> Folder:
     """Open every image below ``folder``, resized and cropped to ``size`` pixels a side as
     :func:`tdnn_helpers.data.sets.load` does it.
 

@@ -53,7 +53,7 @@ def judge_labels(split: Split, *, seed: int) -> Judgement:
         pass  # a copy of the package without its data: pixels alone
     best, right, eyes = None, -1.0, ""
     for name, view in views.items():
-        answers = torch.stack([out_of_fold(view, split, fold) for fold in partitions]).mean(0).log_softmax(1)
+        answers = torch.cat([out_of_fold(view[None], split, fold) for fold in partitions]).mean(0).log_softmax(1)
         rate = float((answers.argmax(1) == split.targets).float().mean())
         if rate > right:
             best, right, eyes = answers, rate, name

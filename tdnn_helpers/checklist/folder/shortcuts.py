@@ -38,8 +38,7 @@ class Power(NamedTuple):
 
 def power(views: torch.Tensor, split: Split, fold: torch.Tensor) -> Power:
     """``views``: float B×N×D."""
-    named = torch.stack([out_of_fold(view, split, fold).argmax(1) for view in views])
-    return power_of_answers(named, split)
+    return power_of_answers(out_of_fold(views, split, fold).argmax(-1), split)
 
 
 def power_of_answers(named: torch.Tensor, split: Split) -> Power:

@@ -87,10 +87,8 @@ def check_labels(folder: Folder, found: Judgement) -> Iterator[Finding]:
         f"95 % interval {percent(low, 1)}–{percent(high, 1)}, alarm if it starts above {percent(allowed, 1)}; out of "
         f"fold, by {found.eyes} (skill {found.skill:.2f} from 0 to 1); blind to errors between classes that look alike"
     )
-    files = tuple(
-        f"{folder.facts[i].name} → {folder.pool.classes[int(found.answers[i].argmax())]}"
-        for i in found.suspects.tolist()
-    )
+    said = [folder.pool.classes[c] for c in found.answers[found.suspects].argmax(1).tolist()]
+    files = tuple(f"{name} → {one}" for name, one in zip(folder.names(found.suspects), said))
     advice = "Look at the files listed here, the worst first: correct what is wrong, and ask how it came about."
     if found.skill < 0.3:
         evidence = f"The judge is hardly better than guessing (skill {found.skill:.2f}): it cannot contradict a label."

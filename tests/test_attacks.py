@@ -22,7 +22,8 @@ from tdnn_helpers.methods.attacks import (
     stamp,
 )
 from tdnn_helpers.models.networks import mlp, small_cnn
-from tdnn_helpers.train.loop import Batch, classification, evaluate, fit
+from tdnn_helpers.train.loop import evaluate, fit
+from tdnn_helpers.train.objectives import Batch, classification
 
 EPS = 8 / 255
 

@@ -17,7 +17,8 @@ from tdnn_helpers.core.progress import quiet
 from tdnn_helpers.data.sets import load
 from tdnn_helpers.evidence.effects import wilson
 from tdnn_helpers.models.networks import mlp, small_cnn
-from tdnn_helpers.train.loop import History, fit
+from tdnn_helpers.train.loop import fit
+from tdnn_helpers.train.run import History
 
 TRAIN, VAL = load("digits").split(0.7, seed=0)
 

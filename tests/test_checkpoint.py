@@ -24,7 +24,9 @@ from tdnn_helpers.data.sets import load
 from tdnn_helpers.models.networks import mlp, small_cnn
 from tdnn_helpers.train import checkpoint
 from tdnn_helpers.train.checkpoint import MAGIC, read, read_history
-from tdnn_helpers.train.loop import Diverged, classification, constant, fit, one_cycle, sgd
+from tdnn_helpers.train.faults import Diverged
+from tdnn_helpers.train.loop import constant, fit, one_cycle, sgd
+from tdnn_helpers.train.objectives import classification
 from tdnn_helpers.train.run import Run
 
 SHORT = dict(epochs=3, batch_size=64, evaluate_every=4)  # 15 steps, 5 an epoch, the last of each epoch smaller

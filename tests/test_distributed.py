@@ -28,7 +28,8 @@ from tdnn_helpers.train import checkpoint
 from tdnn_helpers.train.checkpoint import read_history
 from tdnn_helpers.train.distributed import Team
 from tdnn_helpers.train.faults import Diverged
-from tdnn_helpers.train.loop import classification, constant, evaluate, fit, sgd
+from tdnn_helpers.train.loop import constant, evaluate, fit, sgd
+from tdnn_helpers.train.objectives import classification
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -18,7 +18,8 @@ from tdnn_helpers.data.sets import load
 from tdnn_helpers.data.split import Split
 from tdnn_helpers.models.networks import mlp, small_cnn
 from tdnn_helpers.train import Batch, Diverged, History
-from tdnn_helpers.train.loop import classification, constant, evaluate, fit, one_cycle, predict, regression, sgd
+from tdnn_helpers.train.loop import constant, evaluate, fit, one_cycle, predict, sgd
+from tdnn_helpers.train.objectives import classification, regression
 
 BATCH = 64
 STILL = sgd(0.0, momentum=0.0, weight_decay=0.0)  # with it the weights stay as they are

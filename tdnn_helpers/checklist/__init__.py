@@ -16,7 +16,7 @@ from torch import nn
 from ..core.device import pick_device
 from ..core.randomness import untouched_random_state
 from ..data.split import Split
-from ..train.loop import Objective, classification
+from ..train.objectives import Objective, classification
 from .case import Case
 from .curves import check_learning
 from .findings import Finding, Report

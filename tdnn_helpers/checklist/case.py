@@ -17,7 +17,8 @@ from ..data.split import Split
 from ..evidence.effects import wilson
 from ..measures.embedding import features
 from ..train.batches import to_unit
-from ..train.loop import Batch, Objective, predict
+from ..train.loop import predict
+from ..train.objectives import Batch, Objective
 
 TRAIN_SAMPLE, VAL_SAMPLE = 5000, 2000  # images that are looked at closely; duplicates and counts use all of them
 FEW = 2000  # training images that pass through the network where that is enough

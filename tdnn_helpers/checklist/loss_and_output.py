@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..train.loop import Batch, predict
+from ..train.loop import predict
+from ..train.objectives import Batch
 from .case import Case, describe
 from .findings import FINE, LOOK, NOT_CHECKED, WRONG, Finding, percent
 

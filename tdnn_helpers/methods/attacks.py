@@ -20,7 +20,8 @@ from ..core.choices import check_known
 from ..core.device import pick_device
 from ..core.randomness import random_stream
 from ..data.split import Split
-from ..train.loop import Batch, Objective, classification, predict
+from ..train.loop import predict
+from ..train.objectives import Batch, Objective, classification
 
 Attack = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 

@@ -11,7 +11,7 @@ import copy
 import torch
 from torch import nn
 
-from ..core.choices import nearest
+from ..core.choices import check_known
 from ..models.backbone import Backbone
 from ..train.objectives import Batch, Objective, classification
 
@@ -41,8 +41,7 @@ def upper_part(backbone: Backbone, first: str) -> FixedNorms:
     if not isinstance(backbone.body, nn.Sequential):
         raise ValueError("the body of this network is not an nn.Sequential, so it cannot be cut between two stages.")
     stages, parts = list(backbone.stages), dict(backbone.body.named_children())
-    if first not in stages:
-        raise ValueError(f'There is no stage "{first}".{nearest(first, stages)} Use one of {", ".join(stages)}.')
+    check_known(first, stages, "stage")
     upper = list(parts.values())[list(parts).index(first) :]
     if first == stages[0]:
         upper.insert(0, backbone.normalise)

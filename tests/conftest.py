@@ -1,7 +1,13 @@
-"""What every unit test starts from: one thread, the standard budget, and runs that land in a temporary folder."""
+"""What every unit test starts from: one thread, the standard budget, runs that land in a temporary folder; and the data
+and models that several files look at. Those are made once: a test that changes one works on a copy."""
 
 import pytest
 import torch
+
+from tdnn_helpers.data.sets import load
+from tdnn_helpers.models.backbone import pretrained
+from tdnn_helpers.models.networks import small_cnn
+from tdnn_helpers.train.loop import fit
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,3 +26,32 @@ def clean_environment(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TDNN_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("TDNN_DEVICE", "cpu")
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return load("digits")
+
+
+@pytest.fixture(scope="session")
+def few(digits):
+    return digits.take(120, seed=0)
+
+
+@pytest.fixture(scope="session")
+def trained(digits):
+    """A small network that reads digits; whoever asks it puts it into the mode it needs."""
+    torch.manual_seed(0)
+    model = small_cnn(digits, width=4)
+    fit(model, digits, steps=100, seed=0, device="cpu")
+    return model
+
+
+@pytest.fixture(scope="session")
+def backbone():
+    return pretrained()
+
+
+@pytest.fixture(scope="session")
+def emoji():
+    return load("emoji").take(6, seed=0)

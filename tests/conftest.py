@@ -1,6 +1,9 @@
 """What every unit test starts from: one thread, the standard budget, runs that land in a temporary folder; and the data
 and models that several files look at. Those are made once: a test that changes one works on a copy."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
 
@@ -26,6 +29,14 @@ def clean_environment(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TDNN_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("TDNN_DEVICE", "cpu")
+
+
+@pytest.fixture
+def random_state_is_left_alone():
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    yield
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1] and (np.random.get_state()[1] == before[2]).all()
 
 
 @pytest.fixture(scope="session")

@@ -7,16 +7,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
-from tdnn_helpers.measures.embedding import (
-    features,
-    knn_accuracy,
-    knn_predict,
-    linear_probe,
-    linear_probes,
-    project,
-    silhouette,
-    standardise,
-)
+from tdnn_helpers.measures import embedding
+from tdnn_helpers.measures.embedding import features, linear_probe, linear_probes, project, silhouette, standardise
 from tdnn_helpers.models.networks import mlp, small_cnn
 
 
@@ -69,8 +61,8 @@ def test_knn_accuracy_equals_scikit_learn(k):
     points, labels = torch.randn(90, 3, generator=rng), torch.randint(0, 4, (90,), generator=rng)
     fresh, truth = torch.randn(40, 3, generator=rng), torch.randint(0, 4, (40,), generator=rng)
     reference = KNeighborsClassifier(k).fit(points, labels)
-    assert knn_predict(points, labels, fresh, k).tolist() == reference.predict(fresh).tolist()
-    assert knn_accuracy(points, labels, fresh, truth, k) == pytest.approx(reference.score(fresh, truth))
+    assert embedding.knn_predict(points, labels, fresh, k).tolist() == reference.predict(fresh).tolist()
+    assert embedding.knn_accuracy(points, labels, fresh, truth, k) == pytest.approx(reference.score(fresh, truth))
 
 
 def test_linear_probe_equals_scikit_learn_at_one_strength():

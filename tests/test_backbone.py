@@ -79,9 +79,6 @@ def test_stage_maps_leave_no_hook_behind(backbone):
     assert not any(part._forward_hooks for part in backbone.modules())
 
 
-# --- the file of weights ----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("altered", "error", "words"), [(False, FileNotFoundError, "missing"), (True, ValueError, "damaged.*5793")]
 )
@@ -103,9 +100,6 @@ def test_weights_of_another_shape_are_refused(backbone, change):
     change(weights)
     with pytest.raises(ValueError, match="another architecture"):
         module._load_in_order(backbone, weights)
-
-
-# --- torchvision ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

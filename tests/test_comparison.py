@@ -166,9 +166,6 @@ def test_an_arm_may_name_torch_and_classes(few):
     assert frame["value"].tolist() == [10.0, 10.0]
 
 
-# --- Dask -------------------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def cluster():
     """Two workers with a process each, as two machines would be; reached through the loopback only."""

@@ -180,13 +180,10 @@ def test_what_does_not_fit_is_named(loss, inputs, words):
         loss(*inputs)
 
 
-def test_distances_by_hand():
+def test_distances_by_hand_and_without_a_gradient_or_nan_where_rows_are_equal():
     rows, others = torch.tensor([[0.0, 0.0], [3.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 0.0], [0.0, 1.0]])
     assert distances(rows).tolist() == [[0, 3], [3, 0]]
     assert distances(rows[:1], others).tolist() == [[5, 0, 1]]
-
-
-def test_distances_of_equal_rows_have_no_gradient_and_no_nan():
     z = torch.zeros(40, 5, requires_grad=True)  # more than 25 rows: cdist would change its method
     distances(z).sum().backward()
     assert torch.equal(z.grad, torch.zeros(40, 5))

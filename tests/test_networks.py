@@ -104,18 +104,15 @@ def test_pool_before_relu_is_the_same_as_after():
     assert torch.equal(model[-1](x.mean(dim=(2, 3))), model(IMAGES))
 
 
-def test_no_hidden_layer_is_a_linear_model():
-    model = mlp(COLOUR, hidden=())
-    x = model[0](IMAGES).flatten(1)
-    assert torch.allclose(model(IMAGES), x @ model[-1].weight.T + model[-1].bias, atol=1e-5)
-
-
-def test_hidden_layers_of_the_cnn():
+def test_hidden_layers_of_the_cnn_and_a_linear_model_without_any():
     model = small_cnn(COLOUR, width=4, hidden=(7, 6))
     dense = [layer for layer in model if isinstance(layer, nn.Linear)]
     assert [(layer.in_features, layer.out_features) for layer in dense] == [(16, 7), (7, 6), (6, 5)]
     assert isinstance(model[-2], nn.ReLU) and isinstance(model[-4], nn.ReLU)
     assert model(IMAGES).shape == (30, 5)
+    model = mlp(COLOUR, hidden=())
+    x = model[0](IMAGES).flatten(1)
+    assert torch.allclose(model(IMAGES), x @ model[-1].weight.T + model[-1].bias, atol=1e-5)
 
 
 # ---- dropout ---------------------------------------------------------------------------------------------------------

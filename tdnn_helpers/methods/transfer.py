@@ -49,10 +49,9 @@ def upper_part(backbone: Backbone, first: str) -> FixedNorms:
     return FixedNorms(*copy.deepcopy(upper)).requires_grad_(True).to(memory_format=torch.channels_last)
 
 
-def on_stored(
-    training: torch.Tensor, evaluation: torch.Tensor | None = None, objective: Objective = classification
-) -> Objective:
-    """The same objective on stored inputs in place of the images: features or maps, N×…, in the order of the split.
+def on_stored(training: torch.Tensor, evaluation: torch.Tensor | None = None) -> Objective:
+    """The objective of classification on stored inputs in place of the images: features or maps, N×…, in the order of
+    the split.
 
     ``training`` belongs to the images that are trained on, ``evaluation`` to those that the model sees in eval mode
     (the validation split of ``fit``, or the split of ``evaluate``); by default they are the same images.
@@ -61,6 +60,6 @@ def on_stored(
     def on_inputs(model: nn.Module, batch: Batch):
         stored = training if model.training or evaluation is None else evaluation
         inputs = stored[batch.indices.to(stored.device)].to(batch.images.device)
-        return objective(model, batch._replace(images=inputs))
+        return classification(model, batch._replace(images=inputs))
 
     return on_inputs

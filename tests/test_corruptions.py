@@ -84,12 +84,12 @@ def test_the_default_corruptions_run_in_batches_and_colour(digits, trained):
         (
             lambda split: split,
             {"too bright": (lambda by: lambda images, _: images + by, (1,))},
-            r'"too bright" makes images of shape \(1, 8, 8\) with values from 1 to 2',
+            r'corruption "too bright" has values from 1 to 2',
         ),
         (
             lambda split: split,
             {"cut": (lambda by: lambda images, _: images[:, :, :by], (4,))},
-            r'"cut" makes images of shape \(1, 4, 8\)',
+            r'corruption "cut" makes \(1, 4, 8\) from images of \(1, 8, 8\)',
         ),
     ],
 )

@@ -168,7 +168,11 @@ IMPOSSIBLE = (-0.1, 1.0, float("nan"))
         *((build, dict(activation="rellu"), 'activation "rellu".*mean "relu"') for build in (small_cnn, mlp)),
         (mlp, dict(hidden=(), dropout=0.5), "hidden=.. has none"),
         (mlp, dict(norm="instance"), 'no norm "instance".*Use one of layer, group, none, batch'),
-        (small_cnn, dict(dropout=0.5, dropout_after="convolutions"), 'dropout_after "convolutions".*mean "convolution"'),
+        (
+            small_cnn,
+            dict(dropout=0.5, dropout_after="convolutions"),
+            'dropout_after "convolutions".*mean "convolution"',
+        ),
         (small_cnn, dict(norm="bach"), 'no norm "bach".*Did you mean "batch".*none'),
         (small_cnn, dict(depth=0), "at least 1 convolution, not 0"),
         (small_cnn, dict(pool="avrage"), 'no pool "avrage".*mean "average".*Use one of max, average'),

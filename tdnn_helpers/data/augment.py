@@ -99,3 +99,18 @@ def noise(std: float) -> Augment:
         return (images + level * grain).clamp(0, 1)
 
     return augment
+
+
+def check_images(what: str, before: torch.Tensor, after: torch.Tensor) -> None:
+    """ValueError if a change of images, float N×C×H×W in [0, 1], gives another shape or leaves [0, 1]."""
+    if after.shape != before.shape:
+        raise ValueError(
+            f"{what} makes {tuple(after.shape[1:])} from images of {tuple(before.shape[1:])}: resize it back, so that "
+            "the network can read it."
+        )
+    low, high = float(after.min()), float(after.max())
+    if not (low >= -1e-4 and high <= 1 + 1e-4):  # NaN too
+        raise ValueError(
+            f"{what} has values from {low:.3g} to {high:.3g}, but images lie in [0, 1]: end it with .clamp(0, 1), and "
+            "normalise inside the model."
+        )

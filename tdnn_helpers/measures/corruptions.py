@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import nn
 
 from ..core.device import pick_device
-from ..data.augment import Augment, shift
+from ..data.augment import Augment, check_images, shift
 from ..data.split import Split
+from ..train.batches import ordered_batches
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,11 +100,10 @@ def robustness(
 
     def answers(name: str, augment: Augment | None) -> torch.Tensor:
         given, generator = [], torch.Generator(device).manual_seed(0)  # the same for each strength
-        for images in split.images.split(512):
-            images = images.to(device).to(torch.float32) / 255
+        for images, *_ in ordered_batches(split, 512, device):
             changed = images if augment is None else augment(images, generator)
             if not given:  # the first images tell; on a GPU each look waits for the device
-                _check_images(name, images, changed)
+                check_images(f'the corruption "{name}"', images, changed)
             given.append(model(changed).argmax(1).cpu())
         return torch.cat(given)
 
@@ -121,12 +120,3 @@ def robustness(
             drop, changed = accuracy(clean) - accuracy(given), float((given != clean).double().mean())
             rows.append((name, float(strength), accuracy(given), drop, changed))
     return pd.DataFrame(rows, columns=["corruption", "strength", "accuracy", "drop", "changed"])
-
-
-def _check_images(name: str, before: torch.Tensor, after: torch.Tensor) -> None:
-    low, high = float(after.min()), float(after.max())
-    if after.shape != before.shape or low < -1e-4 or high > 1 + 1e-4 or not np.isfinite(low + high):
-        raise ValueError(
-            f'the corruption "{name}" makes images of shape {tuple(after.shape[1:])} with values from {low:.3g} to '
-            f"{high:.3g}; the network expects {tuple(before.shape[1:])} and [0, 1]."
-        )

@@ -20,6 +20,7 @@ from ..core.choices import check_known
 from ..core.device import pick_device
 from ..core.randomness import random_stream
 from ..data.split import Split
+from ..train.batches import ordered_batches
 from ..train.loop import predict
 
 Attack = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -95,11 +96,10 @@ def robust_accuracy(model: nn.Module, split: Split, attack: Attack, *, batch_siz
     device = pick_device()
     model.to(device).eval()
     right = 0
-    for indices in torch.arange(len(split)).split(batch_size):
-        images, targets = split.images[indices].to(device).float() / 255, split.targets[indices].to(device)
-        attacked = attack(model, images, targets)
+    for batch in ordered_batches(split, batch_size, device):
+        attacked = attack(model, batch.images, batch.targets)
         with torch.no_grad():
-            right += int((model(attacked).argmax(1) == targets).sum())
+            right += int((model(attacked).argmax(1) == batch.targets).sum())
     return right / len(split)
 
 

@@ -12,7 +12,7 @@ from benchmarks.__main__ import HEAD, LONG, RESULTS, USUAL, table
 from benchmarks.loops import bare_loop
 from benchmarks.measure import Row, Size, Skipped, images_per_second, interleaved, watched
 from course.readme import marked
-from tdnn_helpers.core.progress import progress
+from tdnn_helpers.core.progress_bars import progress
 from tdnn_helpers.data.sets import load
 from tdnn_helpers.models.networks import small_cnn
 

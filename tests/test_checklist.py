@@ -13,7 +13,7 @@ from torch import nn
 
 from tdnn_helpers.checklist import Finding, Report, check_model
 from tdnn_helpers.checklist.labels import _votes
-from tdnn_helpers.core.progress import quiet
+from tdnn_helpers.core.progress_bars import quiet
 from tdnn_helpers.data.sets import load
 from tdnn_helpers.evidence.effects import wilson
 from tdnn_helpers.models.networks import mlp, small_cnn

@@ -26,7 +26,7 @@ from tdnn_helpers.checklist.folder.label_errors import check_labels, judge_label
 from tdnn_helpers.checklist.folder.network import adapt_splits, build_network, from_file, train_briefly
 from tdnn_helpers.checklist.folder.probe import assign_folds, out_of_fold
 from tdnn_helpers.checklist.folder.shortcuts import border, cells, find_shortcuts, power
-from tdnn_helpers.core.progress import quiet
+from tdnn_helpers.core.progress_bars import quiet
 from tdnn_helpers.data.sets import load
 from tdnn_helpers.data.split import Split
 

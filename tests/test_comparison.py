@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tdnn_helpers.core.progress import progress
+from tdnn_helpers.core.progress_bars import progress
 from tdnn_helpers.core.randomness import seed_everything
 from tdnn_helpers.evidence import store
 from tdnn_helpers.evidence.comparison import ArmsFailed, compare

@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import nn
 
-from tdnn_helpers.core.progress import progress
+from tdnn_helpers.core.progress_bars import progress
 from tdnn_helpers.data.augment import chain, flip, shift
 from tdnn_helpers.data.sets import load
 from tdnn_helpers.evidence.comparison import compare

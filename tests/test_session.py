@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from tdnn_helpers import session
-from tdnn_helpers.core import device, places, progress
+from tdnn_helpers.core import device, places, progress_bars
 from tdnn_helpers.core.choices import nearest
 from tdnn_helpers.core.device import pick_device
 from tdnn_helpers.core.places import data_dir, runs_dir
-from tdnn_helpers.core.progress import quiet
+from tdnn_helpers.core.progress_bars import quiet
 from tdnn_helpers.core.randomness import seed_everything, untouched_random_state
 from tdnn_helpers.session import BUDGETS, Session, budget, start
 
@@ -138,11 +138,11 @@ def test_allocator_takes_the_largest_threshold_that_glibc_allows(monkeypatch, re
 def test_quiet_silences_bars_and_ends_also_after_an_error(monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     with pytest.raises(KeyError), quiet():
-        with progress.progress(2, "inside") as bar:
+        with progress_bars.progress(2, "inside") as bar:
             assert bar.disable
         raise KeyError
-    with progress.progress(2, "outside") as bar:
+    with progress_bars.progress(2, "outside") as bar:
         assert not bar.disable
     monkeypatch.setenv("TDNN_STATIC", "1")
-    with progress.progress(2, "on a page") as bar:
+    with progress_bars.progress(2, "on a page") as bar:
         assert bar.disable

@@ -18,7 +18,7 @@ from IPython.display import display
 from matplotlib.figure import Figure
 
 from ..core.choices import check_known
-from ..core.progress import static
+from ..core.progress_bars import static
 from .display import png, say, show_png
 
 MOST_PICTURES = 4  # in a twin that was not given

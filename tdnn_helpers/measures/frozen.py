@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..core.device import all_cores, pick_device
-from ..core.progress import progress
+from ..core.progress_bars import progress
 from ..data.split import Split
 from ..evidence import store
 from ..evidence.definitions import OURS

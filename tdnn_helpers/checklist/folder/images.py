@@ -11,7 +11,7 @@ import joblib
 import numpy as np
 import torch
 
-from ...core.progress import progress
+from ...core.progress_bars import progress
 from ...data.sets import DEEP, IMAGE_ENDINGS, files_below, read_image, subfolders
 from ...data.split import Split
 

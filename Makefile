@@ -18,23 +18,24 @@ ISOLATED = mkdir -p "$(CACHE)/ipython" "$(CACHE)/matplotlib" "$(CACHE)/numba" &&
 
 NBVAL = --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=180
 
-.PHONY: help site course test lab bench claims clean
+.PHONY: help site course test lab bench claims redraw clean
 
 help:
 	@echo "make site     draw the lessons as they are, with their outputs, in build/site (seconds)"
 	@echo "make course   run every lesson and build the site in build/site (TDNN_BUDGET=smoke is the quick look)"
 	@echo "make test     unit tests, then every notebook at the smallest budget"
 	@echo "make lab      open the lessons in JupyterLab"
-	@echo "make bench    time the course's own code"
+	@echo "make bench    time the course's own code and write benchmarks/RESULTS.md"
 	@echo "make claims   run every lesson afresh at the standard budget and keep outputs, times and verdicts in notebooks/"
+	@echo "make redraw LESSONS=NAME  draw a lesson anew after a change of words or figures; what make claims trained is kept"
 	@echo "make clean    remove build/ and what was unpacked (the environment in $(VENV) and the data stay)"
 
 site: $(READY)
-	@$(BIN)/python site/build.py notebooks "$(BUILD)/site"
+	@$(BIN)/python -m course pages notebooks "$(BUILD)/site"
 
 course: $(READY)
-	@$(ISOLATED) $(BIN)/python site/execute.py "$(BUILD)/executed" $(LESSONS); status=$$?; \
-	$(BIN)/python site/build.py "$(BUILD)/executed" "$(BUILD)/site" && exit $$status
+	@$(ISOLATED) $(BIN)/python -m course run "$(BUILD)/executed" $(LESSONS); status=$$?; \
+	$(BIN)/python -m course pages "$(BUILD)/executed" "$(BUILD)/site" && exit $$status
 
 test: $(READY)
 	@$(ISOLATED) TDNN_BUDGET=smoke TDNN_RUNS="$(BUILD)/test-runs" $(BIN)/python -m pytest tests
@@ -49,8 +50,11 @@ bench: $(READY)
 
 claims: $(READY)
 	@rm -rf "$(BUILD)/claims-runs"
-	@$(ISOLATED) TDNN_BUDGET=standard TDNN_RUNS="$(BUILD)/claims-runs" $(BIN)/python site/execute.py notebooks $(LESSONS); status=$$?; \
-	$(BIN)/python site/readme.py && $(BIN)/python site/claims_page.py && exit $$status
+	@$(ISOLATED) TDNN_BUDGET=standard TDNN_RUNS="$(BUILD)/claims-runs" $(BIN)/python -m course run notebooks $(LESSONS); status=$$?; \
+	$(BIN)/python -m course readme && $(BIN)/python -m course claims && exit $$status
+
+redraw: $(READY)
+	@$(ISOLATED) $(BIN)/python -m course redraw $(LESSONS) && $(BIN)/python -m course readme && $(BIN)/python -m course claims
 
 clean:
 	rm -rf build data/unpacked .pytest_cache .ruff_cache

@@ -5,8 +5,6 @@ emoji, all at the same moment. Memory is the proportional set size: a page that 
 between them. "Each for itself" is a data folder in which no unpacked copy can be put.
 """
 
-from __future__ import annotations
-
 import os
 import statistics
 import subprocess

@@ -1,22 +1,16 @@
 """``torch.compile``: what a compiled network gains, and how long it must train before its start-up is paid back."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import statistics
 import tempfile
 import time
+from unittest.mock import patch
 
 import torch
 
 from .loops import bare_loop, network, training_images
 from .measure import Row, Size, Skipped, images_per_second, interleaved
-
-NOTE = (
-    "Compiling. Not used: `torch.compile` makes every run wait for its first step, compiles again for a smaller last "
-    "batch and for evaluation, and rounds differently. A comparison of many short runs would pay that for each of them."
-)
 
 
 def rows(size: Size) -> list[Row | Skipped]:
@@ -25,9 +19,8 @@ def rows(size: Size) -> list[Row | Skipped]:
     train = training_images(size)
     ready = train.images.float().div(255), train.targets
     eager, model = network(train), network(train)
-    before = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
-    with tempfile.TemporaryDirectory() as cache:
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache  # empty: a reader's first run, not his second
+    # An empty cache: a reader's first run, not his second.
+    with tempfile.TemporaryDirectory() as cache, patch.dict(os.environ, TORCHINDUCTOR_CACHE_DIR=cache):
         try:
             compiled, start = torch.compile(model), time.perf_counter()
             bare_loop(*(column[: size.batch] for column in ready), compiled, size.batch)
@@ -39,9 +32,6 @@ def rows(size: Size) -> list[Row | Skipped]:
             }
             speeds = interleaved(arms, size.rounds)
         finally:
-            os.environ.pop("TORCHINDUCTOR_CACHE_DIR")
-            if before is not None:
-                os.environ["TORCHINDUCTOR_CACHE_DIR"] = before
             torch.compiler.reset()
     row = Row("bare loop, `torch.compile`, once it runs", "bare loop", speeds["compiled"], speeds["eager"])
     return [row, Row("`torch.compile`, first step", paid_back(seconds, row, size.batch), [seconds], unit="s")]

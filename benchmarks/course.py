@@ -1,7 +1,5 @@
 """How long the whole course takes: at ``standard`` what its committed outputs took, at ``smoke`` what it takes now."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -10,17 +8,13 @@ from pathlib import Path
 
 import nbformat
 
-from .measure import Row, Size, Skipped
+from course import NOTEBOOKS, ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
-NOTE = (
-    "The course: the seconds of all lessons together, one after the other. At `standard` they are those that each "
-    "lesson's committed run noted; at `smoke` the lessons were executed for this table."
-)
+from .measure import Row, Size, Skipped
 
 
 def noted(folder: Path) -> list[dict]:
-    """What site/execute.py noted in the notebooks of a folder; nothing for one that has not been executed."""
+    """What the last run noted in the notebooks of a folder; nothing for one that has not been executed."""
     books = [nbformat.read(path, as_version=4).metadata for path in sorted(folder.glob("*.ipynb"))]
     return [dict(metadata.get("tdnn", {})) for metadata in books]
 
@@ -38,12 +32,12 @@ def row(budget: str, runs: list[dict]) -> Row:
 def smoke(folder: Path) -> None:
     """Executes every lesson into this folder, with nothing kept from earlier runs. CalledProcessError if one fails."""
     environment = {**os.environ, "TDNN_BUDGET": "smoke", "TDNN_RUNS": str(folder / "runs")}
-    command = [sys.executable, str(ROOT / "site" / "execute.py"), str(folder)]
-    subprocess.run(command, check=True, env=environment, stdout=sys.stderr)
+    command = [sys.executable, "-m", "course", "run", str(folder)]
+    subprocess.run(command, check=True, cwd=ROOT, env=environment, stdout=sys.stderr)
 
 
 def rows(size: Size) -> list[Row | Skipped]:
-    standard = row("standard", noted(ROOT / "notebooks"))
+    standard = row("standard", noted(NOTEBOOKS))
     with tempfile.TemporaryDirectory() as folder:
         try:
             smoke(Path(folder))

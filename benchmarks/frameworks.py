@@ -5,8 +5,6 @@ defaults otherwise: its progress bar, its checkpoints if it writes any by itself
 plain ``DataLoader`` loops only train. A framework that is not installed leaves a line that says so.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import logging
 import os
@@ -17,25 +15,47 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
 
 from tdnn_helpers.data.split import Split
 from tdnn_helpers.models.networks import channel_statistics
 from tdnn_helpers.train.loop import sgd
 
-from .loader import PerImage, train_from
 from .loops import AUGMENT, fit_with_everything, network, training_images, validation_images
 from .measure import Row, Size, Skipped, images_per_second, interleaved
 
 Work = Callable[[], object]
-NOTE = (
-    "Frameworks: one epoch of the same network, optimizer, shift and flip, with loss and accuracy on training and "
-    "validation images, written as each documentation does it and at each framework's defaults (Lightning writes "
-    "checkpoints, the others none; `fit` does). The plain `DataLoader` loops only train. Keras's network is made of "
-    "Keras's layers. Lightning's second row gets its batches ready-made from memory: what is left between it and "
-    "`fit` is the framework's share, and what lies between its two rows is the price of transforming images one by one."
-)
 SETTINGS = sgd().keywords  # lr, momentum, nesterov, weight_decay: the same for everybody
+
+
+class PerImage(Dataset):
+    """Like ``torchvision.datasets.FashionMNIST``: PIL images that become tensors one by one. With ``augment``, each is
+    shifted by up to 2 pixels and flipped with probability one half."""
+
+    def __init__(self, split: Split, augment: bool):
+        from PIL import Image
+
+        self.images = [Image.fromarray(image[0].numpy()) for image in split.images]
+        self.targets = split.targets.tolist()
+        random = [v2.RandomCrop(split.images.shape[-1], padding=2), v2.RandomHorizontalFlip()] if augment else []
+        self.transform = v2.Compose([*random, v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.transform(self.images[index]), self.targets[index]
+
+
+def train_from(loader: DataLoader, model: torch.nn.Module) -> None:
+    """One epoch: forward, backward, step, and nothing else."""
+    optimizer = sgd()(model.parameters())
+    for x, y in loader:
+        loss = F.cross_entropy(model(x), y)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
 
 
 class Resident:

@@ -1,7 +1,5 @@
 """``fit`` against the barest loop: the price of metrics, bar, validation, checkpoints and a divergence check."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 

@@ -4,10 +4,10 @@ On a machine that others use too, speeds drift by far more than the differences 
 made within a round: each arm runs once, the ratio is taken, and the next round runs the arms in reverse order.
 """
 
-from __future__ import annotations
-
 import io
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -79,6 +79,12 @@ class Screen(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+def in_process(module: str, *arguments: object) -> float:
+    """The number that a fresh process prints: ``python -m benchmarks.<module> ARGUMENTS``."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 @contextmanager

@@ -1,8 +1,5 @@
 """How much memory each way to train needs: the most that was resident while it trained, in a fresh process per arm."""
 
-from __future__ import annotations
-
-import subprocess
 import sys
 import threading
 import warnings
@@ -14,21 +11,9 @@ import torch
 from tdnn_helpers.core.device import keep_freed_memory
 
 from . import frameworks, workers
-from .measure import Row, Size, Skipped, watched
+from .measure import Row, Size, Skipped, in_process, watched
 
 COMPARE = {f"`compare`, {n} worker{'s' * (n > 1)}": n for n in (1, 2)}
-NOTE = (
-    "Memory: the most that was resident during training in a fresh process, torch's libraries included, plus what its "
-    "child processes (loader workers, `compare`'s workers) held for themselves alone. The images stay uint8 and are "
-    "scaled batch by batch, so the whole of Fashion-MNIST takes 47 MB and not 188."
-)
-
-
-def in_process(name: str, size: Size, threads: int) -> float:
-    """Peak memory in MB of a fresh process that does this arm's work once."""
-    arguments = map(str, (size.steps, size.batch, threads))
-    command = [sys.executable, "-m", "benchmarks.memory", name, *arguments]
-    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def peak(work: Callable[[], object]) -> float:
@@ -73,7 +58,8 @@ def one_arm(name: str, size: Size) -> float:
 
 def rows(size: Size) -> list[Row | Skipped]:
     names = [name for name in frameworks.ARMS if frameworks.installed(name)]
-    peaks = {name: [in_process(name, size, torch.get_num_threads())] for name in [frameworks.FIT, *names, *COMPARE]}
+    numbers = size.steps, size.batch, torch.get_num_threads()
+    peaks = {name: [in_process("memory", name, *numbers)] for name in [frameworks.FIT, *names, *COMPARE]}
     ours, (one, two) = peaks[frameworks.FIT], COMPARE
     others = [
         Row(f"memory: {name}", "memory: `fit`", peaks[name], ours, "MB")

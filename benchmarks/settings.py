@@ -1,8 +1,5 @@
 """What a machine offers besides plain float32: memory format, threads, precision, optimizer kernels, the allocator."""
 
-from __future__ import annotations
-
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -15,14 +12,7 @@ from tdnn_helpers.models.networks import mlp
 from tdnn_helpers.train.loop import fit, sgd
 
 from .loops import bare_loop, network, training_images
-from .measure import Row, Size, Skipped, images_per_second, interleaved
-
-NOTE = (
-    "Settings. Used: channels last (`small_cnn` comes in it) and freed memory that glibc keeps (`start` sees to it); "
-    "the arithmetic is the same. Optional: `fit(precision=torch.bfloat16)` for CPUs with AMX and for GPUs, `float16` "
-    "for GPUs; they change the last digits of a result, so float32 is the default. Not used: the fused and the foreach "
-    "optimizer. Only a fraction of a step is the optimizer, and the fused one rounds differently."
-)
+from .measure import Row, Size, Skipped, images_per_second, in_process, interleaved
 
 
 def has_amx() -> bool:
@@ -37,16 +27,11 @@ def allocator(size: Size) -> list[Row]:
     On colour images of 64 pixels, because glibc by itself learns to keep blocks of up to 32 MiB: with the 28 pixels of
     Fashion-MNIST there is nothing left to gain.
     """
-    arms = {"kept": lambda: in_process(True, size), "handed back": lambda: in_process(False, size)}
+    numbers = max(size.steps // 10, 5), size.batch, torch.get_num_threads()
+    arms = {name: partial(in_process, "settings", keep, *numbers) for name, keep in (("kept", 1), ("handed back", 0))}
     speeds = interleaved(arms, max(2, size.rounds - 2), warm_up=False)
     what = "`fit` on 64-pixel colour images, freed memory"
     return [Row(f"{what} kept", "the same, handed back", speeds["kept"], speeds["handed back"])]
-
-
-def in_process(keep: bool, size: Size) -> float:
-    arguments = [keep, max(size.steps // 10, 5), size.batch, torch.get_num_threads()]
-    command = [sys.executable, "-m", "benchmarks.settings", *(str(int(argument)) for argument in arguments)]
-    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def one_process(keep: int, steps: int, batch: int, threads: int) -> float:

@@ -1,7 +1,5 @@
 """Several seeds of one small network trained as one: each operation runs once for all of them (``torch.func``)."""
 
-from __future__ import annotations
-
 import copy
 
 import torch
@@ -18,11 +16,6 @@ from .measure import Row, Size, images_per_second, interleaved
 
 SEEDS = 5
 HIDDEN = {"a linear model": (), "MLP (128 hidden)": (128,)}
-NOTE = (
-    "Seeds as one model. Not used: training the seeds of an MLP as one stacked model saves calls, but not arithmetic, "
-    "and all must take the same number of steps (batch norm works, and dropout with draws of its own). `compare` takes "
-    "any arm, and gains its factor from the cores."
-)
 
 
 def networks(split: Split, hidden: tuple[int, ...]) -> list[nn.Module]:

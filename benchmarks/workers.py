@@ -1,7 +1,5 @@
 """``compare``: four arms with five seeds each, on two processes of one thread, against other ways to use two cores."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from tdnn_helpers.evidence.comparison import compare
@@ -12,10 +10,6 @@ from .measure import Row, Size, images_per_second, interleaved
 
 RATES = (0.01, 0.03, 0.1, 0.3)
 SEEDS = 5
-NOTE = (
-    "One process per core. A second thread inside one run of a network this small is worth less than a second run "
-    "beside it, so `compare` gives each run one thread and each core a process. Results do not depend on it."
-)
 
 
 def work(size: Size, workers: int, threads: int) -> Callable[[], object]:

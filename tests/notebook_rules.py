@@ -1,16 +1,21 @@
 """What every notebook of the course must be. A rule takes a notebook and its file name, and returns its complaints."""
 
 import ast
+import inspect
 import re
 from pathlib import Path
 
 import nbformat
 from nbconvert.filters.markdown_mistune import MarkdownWithMath
 
-from drawing import Renderer
-from lessons import cost
-from setup_cell import ROOT, badge, setup_cell
-from sources import digest
+from course import NOTEBOOKS, ROOT
+from course.address import badge, setup_cell
+from course.lesson import cost
+from course.pages.drawing import Renderer
+from course.stale import digest, recorded
+from tdnn_helpers.evidence.definitions import Definitions
+
+NOW = Definitions(ROOT / "tdnn_helpers")
 
 LONGEST_CELL = 50  # lines, so that a cell fits a laptop's screen
 LARGEST_NOTEBOOK = 600_000  # bytes; GitHub stops drawing large notebooks
@@ -120,7 +125,7 @@ def no_typed_results(notebook, name):
 def same_setup(notebook, name):
     code = _cells(notebook, "code")
     if not code or code[0].source != setup_cell() or "setup" not in code[0].metadata.get("tags", []):
-        yield 'does not open with the setup cell, tagged "setup" (python site/setup_cell.py prints it)'
+        yield 'does not open with the setup cell, tagged "setup" (python -m course setup prints it)'
 
 
 def starts_its_own_lesson(notebook, name):
@@ -144,8 +149,7 @@ def says_its_time(notebook, name):
 
 def results_are_of_this_code(notebook, name):
     """What is recorded was measured by the code that stands here: neither the notebook nor the package has changed."""
-    measured = notebook.metadata.get("tdnn")
-    if measured and measured.get("source") != digest(notebook):
+    if notebook.metadata.get("tdnn") and recorded(notebook) != digest(notebook, NOW):
         yield f"shows results that are older than its code: make claims LESSONS={Path(name).stem}"
 
 
@@ -177,7 +181,7 @@ def small_file(notebook, name):
 
 
 def links_exist(notebook, name):
-    for link in missing_links(_markdown(notebook), ROOT / "notebooks"):
+    for link in missing_links(_markdown(notebook), NOTEBOOKS):
         yield f"links to {link}, which does not exist"
 
 
@@ -191,23 +195,4 @@ def drawable_formulas(notebook, name):
             yield str(error)
 
 
-RULES = (
-    valid_notebook,
-    python3_kernel,
-    no_error_outputs,
-    no_widget_state,
-    short_cells,
-    heading_order,
-    plain_python,
-    no_typed_results,
-    same_setup,
-    starts_its_own_lesson,
-    colab_badge,
-    says_its_time,
-    results_are_of_this_code,
-    png_figures_with_alt_text,
-    figures_are_explained,
-    small_file,
-    links_exist,
-    drawable_formulas,
-)
+RULES = tuple(rule for rule in list(vars().values()) if inspect.isgeneratorfunction(rule))

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from benchmarks import accuracy, compiled, course, frameworks, loops, memory, settings, vectorised, workers
-from benchmarks.__main__ import END, HEAD, LONG, START, USUAL, table, with_table
+from benchmarks.__main__ import HEAD, LONG, RESULTS, USUAL, table
 from benchmarks.loops import bare_loop
 from benchmarks.measure import Row, Size, Skipped, images_per_second, interleaved, watched
-from tdnn_helpers.core.progress import progress
+from course.readme import marked
+from tdnn_helpers.core.progress_bars import progress
 from tdnn_helpers.data.sets import load
 from tdnn_helpers.models.networks import small_cnn
 
@@ -26,8 +27,7 @@ def test_a_row_takes_its_ratios_within_rounds():
     row = Row("new", "old", [10.0, 40.0, 2000.0], [20.0, 20.0, 1000.0])
     assert row.ratios == [0.5, 2.0, 2.0]
     assert str(row) == "| new | old | 40 images/s | 2.00 (0.50 to 2.00) |"
-    assert table([row], []).endswith(f"{HEAD}\n{row}")
-    assert table([row], ["why", "why not"]).endswith(f"{row}\n\n- why\n- why not")
+    assert table([row]).endswith(f", torch {torch.__version__}:\n\n{HEAD}\n{row}")
 
 
 def test_a_row_without_a_ratio_shows_its_spread_and_a_skipped_one_says_why():
@@ -52,15 +52,6 @@ def test_what_is_timed_draws_its_progress_bar_but_nobody_sees_it(capsys):
         assert progress(3, "").mininterval < 1
     images_per_second(lambda: print("noise"), 1)()
     assert capsys.readouterr() == ("", "")
-
-
-def test_the_table_goes_between_the_marks():
-    readme = f"before\n{START}\nold\n{END}\nafter\n"
-    assert with_table(readme, "new") == f"before\n{START}\nnew\n{END}\nafter\n"
-    assert with_table(with_table(readme, "x"), "new") == with_table(readme, "new")
-    for broken in ("no marks", START, f"{END} {START}"):
-        with pytest.raises(ValueError, match="no place for the table"):
-            with_table(broken, "new")
 
 
 def test_the_bare_loop_trains():
@@ -115,7 +106,7 @@ def test_peak_memory_counts_child_processes():
 
 def test_memory_is_measured_in_a_process_of_its_own_for_each_arm(monkeypatch):
     asked = []
-    monkeypatch.setattr(memory, "in_process", lambda name, size, threads: asked.append(name) or 100.0 * len(asked))
+    monkeypatch.setattr(memory, "in_process", lambda module, name, *_: asked.append(name) or 100.0 * len(asked))
     monkeypatch.setattr(frameworks, "installed", lambda name: "torchvision" in frameworks.ARMS[name][0])
     rows = memory.rows(TINY)
     assert asked == [frameworks.FIT, *filter(frameworks.installed, frameworks.ARMS), *memory.COMPARE]
@@ -124,7 +115,7 @@ def test_memory_is_measured_in_a_process_of_its_own_for_each_arm(monkeypatch):
 
 
 def test_settings_compare_with_the_plain_loop(monkeypatch):
-    monkeypatch.setattr(settings, "in_process", lambda keep, size: 2.0 if keep else 1.0)
+    monkeypatch.setattr(settings, "in_process", lambda module, keep, *_: 2.0 if keep else 1.0)
     monkeypatch.setattr(settings, "has_amx", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     threads = torch.get_num_threads()
@@ -183,11 +174,14 @@ def test_the_course_takes_what_its_notebooks_say(tmp_path, monkeypatch):
     assert names(course.rows(TINY)) == [f"the whole course at `{budget}`" for budget in ("standard", "smoke")]
 
     def fail(folder):
-        raise subprocess.CalledProcessError(1, "execute.py")
+        raise subprocess.CalledProcessError(1, "course")
 
     monkeypatch.setattr(course, "smoke", fail)  # after twenty minutes, the other rows must not be lost
     assert "a lesson failed" in str(course.rows(TINY)[1])
 
 
-def test_every_subject_is_in_one_of_the_two_runs():
+def test_every_subject_is_in_one_of_the_two_runs_and_has_a_place_in_the_results():
     assert not set(USUAL) & set(LONG) and all(callable(subject.rows) for subject in (*USUAL, *LONG))
+    for subject in (*USUAL, *LONG):
+        name = subject.__name__.rpartition(".")[2]
+        assert "| new |" in marked(RESULTS.read_text(encoding="utf-8"), name, table([Row("new", "", [1.0])]))

@@ -1,4 +1,4 @@
-"""Colab: the first cell brings the course and leaves torch alone, sliders fall back, a fork moves by one command."""
+"""Colab: the first cell brings the course and leaves torch alone, and sliders fall back."""
 
 import json
 import os
@@ -10,12 +10,9 @@ from types import ModuleType
 
 import pytest
 
-import setup_cell
-from setup_cell import ROOT, move, repository
+from course import ROOT
+from course.address import ref, repository, setup_cell
 from tdnn_helpers.figures import display, widgets
-
-FORK = "https://github.com/somebody/a-fork.of-it"
-
 
 # --- the first cell ---------------------------------------------------------------------------------------------------
 
@@ -50,29 +47,36 @@ def runtime(tmp_path):
     return folder / "bin" / "python"
 
 
+@pytest.fixture
+def github(tmp_path, monkeypatch):
+    """A folder that git takes for the address on GitHub: nothing is downloaded. HOME is a folder without settings."""
+    settings = {f"url.file://{tmp_path}/github.insteadOf": repository(), "safe.directory": "*"}
+    settings |= {"user.name": "a", "user.email": "a", "init.defaultBranch": "main"}
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GIT_CONFIG_COUNT", str(len(settings)))
+    for place, (name, value) in enumerate(settings.items()):
+        monkeypatch.setenv(f"GIT_CONFIG_KEY_{place}", name)
+        monkeypatch.setenv(f"GIT_CONFIG_VALUE_{place}", value)
+    return tmp_path / "github"
+
+
+def git(*words, **options):
+    if not shutil.which("git"):
+        pytest.skip("git is not here")
+    return subprocess.run(["git", *words], capture_output=True, text=True, **options)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Colab's machines run Linux")
-def test_the_first_cell_brings_the_course_and_leaves_torch_alone(runtime, tmp_path):
-    if not shutil.which("git") or subprocess.run(["git", "rev-parse"], cwd=ROOT, capture_output=True).returncode:
+def test_the_first_cell_brings_the_course_and_leaves_torch_alone(runtime, github, tmp_path, monkeypatch):
+    if git("clone", "-q", "--bare", "--depth", "1", f"file://{ROOT}", str(github)).returncode:
         pytest.skip("this copy of the course is not a git checkout")
     empty = tmp_path / "content"
     empty.mkdir()
-    cell = setup_cell.setup_cell().replace('"/content/', f'"{empty}/')
+    cell = setup_cell().replace('"/content/', f'"{empty}/')
     assert str(empty) in cell
-    settings = {
-        "HOME": str(tmp_path),
-        "PATH": os.environ["PATH"],
-        "TDNN_RUNS": str(tmp_path / "runs"),
-        "TDNN_DEVICE": "cpu",
-        # git takes the address on GitHub for this checkout; nothing is downloaded.
-        "GIT_CONFIG_COUNT": "2",
-        "GIT_CONFIG_KEY_0": f"url.file://{ROOT}.insteadOf",
-        "GIT_CONFIG_VALUE_0": repository(),
-        "GIT_CONFIG_KEY_1": "safe.directory",
-        "GIT_CONFIG_VALUE_1": "*",
-    }
-    ran = subprocess.run(
-        [runtime, "-c", RUNTIME % cell], cwd=empty, env=settings, capture_output=True, text=True, timeout=120
-    )
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    command = [runtime, "-c", RUNTIME % cell]
+    ran = subprocess.run(command, cwd=empty, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
     seen = json.loads(ran.stdout.splitlines()[-1])
     assert seen["helpers"] == str(empty / "course" / "tdnn_helpers" / "__init__.py")
@@ -82,6 +86,39 @@ def test_the_first_cell_brings_the_course_and_leaves_torch_alone(runtime, tmp_pa
     assert (seen["torch"], seen["version"]) == (torch.__file__, torch.__version__)
     assert seen["sizes"] == {"n": 2} and seen["images"] == 60_000
     assert sorted(os.listdir(empty)) == ["course"]
+
+
+@pytest.mark.parametrize(("wanted", "got"), [("v1.0", "tagged"), ("gone", "newest"), ("v1.0", None)])
+def test_the_first_cell_brings_the_release_or_what_there_is(github, tmp_path, monkeypatch, wanted, got):
+    if got:
+        git("init", "-q", github)
+        for text in ("tagged", "newest"):
+            (github / "text").write_text(text)
+            git("add", "text", cwd=github)
+            git("commit", "-qm", text, cwd=github)
+            git("tag", text.replace("tagged", "v1.0"), cwd=github)
+    monkeypatch.setitem(sys.modules, "google.colab", object())
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    cell = setup_cell().replace(f"--branch {ref()}", f"--branch {wanted}")
+    cell = cell.replace("/content/course", f"{tmp_path}/course")
+    assert wanted in cell and len(cell.splitlines()) <= 9 and "pip" not in cell and repository() in cell
+    if got:
+        exec(cell, {})
+        assert (tmp_path / "course" / "text").read_text() == got and sys.path[0] == f"{tmp_path}/course"
+        shutil.rmtree(github)
+        exec(cell, {})  # it is there: nothing is fetched again
+    else:
+        with pytest.raises(RuntimeError, match="GitHub could not be reached"):
+            exec(cell, {})
+
+
+def test_the_first_cell_finds_the_copy_around_a_notebook(monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "system", lambda command: pytest.fail(command))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    exec(setup_cell(), {})
+    assert sys.path[0] == str(tmp_path)
 
 
 # --- sliders ----------------------------------------------------------------------------------------------------------
@@ -128,78 +165,3 @@ def test_without_ipywidgets_the_static_twin_is_shown(colab, monkeypatch):
     widgets.explore(draw_line, slope=[1, 2, 3], twin=[{"slope": 1}, {"slope": 3}])
     assert [set(shown) for shown in colab] == [{"text/markdown", "text/plain"}, {"image/png", "text/plain"}] * 2
     assert colab[0]["text/markdown"] == "**slope = 1**" and colab[1]["image/png"] != colab[3]["image/png"]
-
-
-# --- a fork -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def copy(tmp_path):
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, tmp_path)
-    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
-    shutil.copytree(ROOT / "site", tmp_path / "site", ignore=shutil.ignore_patterns("__pycache__"))
-    return tmp_path
-
-
-def contents(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
-
-
-def test_one_command_moves_the_course_to_a_fork(copy):
-    command = [sys.executable, copy / "site" / "setup_cell.py", "--repository"]
-    before = contents(copy)
-    said = subprocess.run([*command, FORK + ".git"], capture_output=True, text=True, check=True).stdout
-    after = contents(copy)
-    notebooks = sorted((copy / "notebooks").glob("*.ipynb"))
-    changed = {path for path in before if before[path] != after[path]}
-    assert changed == {copy / "pyproject.toml", copy / "README.md", *notebooks} and all(p.name in said for p in changed)
-    old = repository().removeprefix("https://github.com/").encode()
-    assert not [path for path in changed if old in after[path]]
-    assert repository(copy) == FORK
-
-    for path in notebooks:
-        notebook = json.loads(path.read_bytes())
-        text = "".join("".join(cell["source"]) for cell in notebook["cells"])
-        assert (
-            f"(https://colab.research.google.com/github/somebody/a-fork.of-it/blob/main/notebooks/{path.name})" in text
-        )
-        assert f"git clone -q --depth 1 {FORK} " in text
-
-    subprocess.run([*command, FORK + "/"], capture_output=True, check=True)  # a second time changes nothing
-    assert contents(copy) == after
-    subprocess.run([*command, repository()], capture_output=True, check=True)  # and back again, to the last byte
-    assert contents(copy) == before
-
-
-IN_THE_FORK = """
-import nbformat, setup_cell
-from notebook_rules import colab_badge, same_setup
-from readme import with_table
-text = (setup_cell.ROOT / "README.md").read_text(encoding="utf-8")
-wrong = [] if with_table(text) == text else ["README.md"]
-for path in sorted((setup_cell.ROOT / "notebooks").glob("*.ipynb")):
-    notebook = nbformat.read(path, as_version=4)
-    wrong += [*same_setup(notebook, path.name), *colab_badge(notebook, path.name)]
-print(setup_cell.repository(), wrong)
-"""
-
-
-def test_the_fork_keeps_the_rules_of_its_notebooks_and_readme(copy):
-    move(FORK, copy)
-    folders = (copy / "site", ROOT / "tests", ROOT)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
-    ran = subprocess.run([sys.executable, "-c", IN_THE_FORK], env=environment, capture_output=True, text=True)
-    assert ran.stdout == f"{FORK} []\n", ran.stdout + ran.stderr
-
-
-def test_an_address_that_colab_cannot_open_is_refused(copy):
-    for address in (
-        "https://gitlab.com/a/b",
-        "github.com/a/b",
-        "https://github.com/a",
-        "https://github.com/a/b/tree/main",
-    ):
-        with pytest.raises(ValueError, match="NAME/REPO"):
-            move(address, copy)
-    assert repository(copy) == repository()

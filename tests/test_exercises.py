@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from tdnn_helpers import exercises as package
-from tdnn_helpers.exercises import blocks, check, exercises, stub
+from tdnn_helpers.exercises import all_exercises, blocks, check, stub
 from tdnn_helpers.exercises.answers import distance, parts
 
-ALL = list(exercises())
-OPEN = [id for id in ALL if exercises()[id].points]
-VALUES = [id for id, one in exercises().items() if one.parts or one.value and (one.open or not one.check)]
+ALL = list(all_exercises())
+OPEN = [id for id in ALL if all_exercises()[id].points]
+VALUES = [id for id, one in all_exercises().items() if one.parts or one.value and (one.open or not one.check)]
 TABLES = [importlib.import_module(f"test_exercises_{n:02d}") for n in sorted({int(id.split(".")[0]) for id in ALL})]
 ALSO_RIGHT = {id: answers for table in TABLES for id, answers in getattr(table, "ALSO_RIGHT", {}).items()}
 WRONG = {id: answers for table in TABLES for id, answers in getattr(table, "WRONG", {}).items()}
@@ -26,7 +26,7 @@ NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
 
 def solved(id):
-    exercise = exercises()[id]
+    exercise = all_exercises()[id]
     return exercise.solution() if exercise.value else exercise.solution
 
 
@@ -47,7 +47,7 @@ def test_solution_is_right(id):
 
 def mistakes(id):
     """Every registered mistake of an exercise as an answer, with its sentence."""
-    exercise = exercises()[id]
+    exercise = all_exercises()[id]
     yield from exercise.known
     for place, (name, (_, known)) in enumerate(exercise.parts.items()):
         right = exercise.solution()
@@ -79,7 +79,7 @@ def test_other_right_answers(id, n):
 
 @pytest.mark.parametrize("id", [id for id in VALUES if id not in OPEN])
 def test_a_value_with_a_part_missing_or_of_another_kind_gets_help(id):
-    exercise, right = exercises()[id], exercises()[id].solution()
+    exercise, right = all_exercises()[id], all_exercises()[id].solution()
     if isinstance(right, dict):
         key = next(iter(right))
         missing = [right | {key: None}, {key: right[key]}] if len(right) > 1 else [{}]
@@ -93,9 +93,9 @@ def test_a_value_with_a_part_missing_or_of_another_kind_gets_help(id):
     assert f"{next(iter(exercise.parts))}: 7.7e+09 is not it" in check(id, (7.7e9, *right[1:])).sentence
 
 
-@pytest.mark.parametrize("id", [id for id in ALL if exercises()[id].cases])
+@pytest.mark.parametrize("id", [id for id in ALL if all_exercises()[id].cases])
 def test_a_result_of_another_kind_gets_help(id):
-    exercise = exercises()[id]
+    exercise = all_exercises()[id]
 
     def changed(change):
         return check(id, lambda *args: change(exercise.solution(*args))).sentence
@@ -112,7 +112,7 @@ def test_a_result_of_another_kind_gets_help(id):
 
 @pytest.mark.parametrize("id", OPEN)
 def test_an_open_exercise_is_complete_at_most_and_says_what_is_missing(id):
-    points, plan = exercises()[id].points, exercises()[id].solution()
+    points, plan = all_exercises()[id].points, all_exercises()[id].solution()
     assert list(plan) == list(points)
     feedback = check(id, dict.fromkeys(points, "not done"))
     assert feedback.status == "complete" and "Only you can judge" in feedback.sentence
@@ -204,7 +204,7 @@ def test_answer_that_is_nothing_is_never_right_and_never_raises(id):
         assert check(id, answer).status in ("not answered yet", "not yet")
 
 
-@pytest.mark.parametrize("id", [id for id in ALL if not exercises()[id].value])
+@pytest.mark.parametrize("id", [id for id in ALL if not all_exercises()[id].value])
 def test_answer_that_raises_is_reported_with_its_line(id):
     def answer(*args):
         raise KeyError("no such thing")
@@ -235,7 +235,7 @@ def test_unknown_exercise_names_the_nearest():
 
 def test_ids_are_in_order_and_belong_to_their_lesson():
     assert sorted(ALL, key=lambda id: tuple(map(int, id.split(".")))) == ALL
-    for id, exercise in exercises().items():
+    for id, exercise in all_exercises().items():
         lesson = int(exercise.solution.__module__.rsplit("_", 1)[1])
         assert exercise.id == id and int(id.split(".")[0]) == lesson
 
@@ -294,7 +294,7 @@ def test_plain_text_says_the_verdict_and_not_the_solution():
 
 @pytest.mark.parametrize("id", ALL)
 def test_stub_and_solution_have_the_same_arguments(id):
-    exercise = exercises()[id]
+    exercise = all_exercises()[id]
     if exercise.value:
         return
     (function, _call) = ast.parse(stub(id)).body

@@ -14,7 +14,7 @@ import pytest
 from nbformat.v4 import new_code_cell
 
 from browser import Watch, chromium
-from setup_cell import ROOT
+from course import NOTEBOOKS, ROOT
 
 LESSON = "11_activations"  # the quickest one at smoke
 DONE = "every cell has run"
@@ -28,7 +28,7 @@ def course(tmp_path):
     folder = tmp_path / "course"
     (folder / "notebooks").mkdir(parents=True)
     (folder / "tdnn_helpers").symlink_to(ROOT / "tdnn_helpers")
-    notebook = nbformat.read(ROOT / "notebooks" / f"{LESSON}.ipynb", as_version=4)
+    notebook = nbformat.read(NOTEBOOKS / f"{LESSON}.ipynb", as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None

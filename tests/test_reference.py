@@ -5,12 +5,13 @@ import re
 import nbformat
 import pytest
 
-import cheat_sheet
-from build import draw_claims
-from claims_page import settled
-from drawing import draw
-from glossary import Entry, entries, section
-from lessons import NOTEBOOKS, lessons
+from course import NOTEBOOKS
+from course.claims import settled
+from course.lesson import lessons
+from course.pages import cheat_sheet
+from course.pages.building import draw_claims
+from course.pages.drawing import TEXTS, draw
+from course.pages.glossary import Entry, entries, section
 from tdnn_helpers.evidence.claims import ledger
 
 VERDICTS = {"C001": "holds here", "C002": "refuted exactly", "C003": "not shown at this scale"}
@@ -29,7 +30,7 @@ def test_the_glossary_is_complete_short_and_sorted():
     assert about and len(listed) >= 60
     terms = [entry.term.lower() for entry in listed]
     assert terms == sorted(set(terms)) and len({entry.id for entry in listed}) == len(listed)
-    source = (NOTEBOOKS.parent / "site" / "glossary.md").read_text(encoding="utf-8")
+    source = (TEXTS / "glossary.md").read_text(encoding="utf-8")
     assert len(listed) == source.count("\n- "), "an entry doesn't have the form - **term** (lesson): Meaning."
     long = [entry.term for entry in listed if len(re.findall(r"[.!?](?=\s|$)", entry.text)) > 2]
     assert long == [], "say it in one or two sentences"
@@ -39,22 +40,20 @@ def test_a_lesson_names_the_terms_that_it_introduces(bodies):
     """A lesson that isn't there yet names nothing, and its terms have no link."""
     there = [entry for entry in entries()[1] if entry.lesson in bodies]
     lost = [f"{entry.term} (lesson {entry.lesson})" for entry in there if section(entry, bodies[entry.lesson]) is None]
-    assert lost == [], "site/glossary.md: give these terms the number of a lesson that uses them"
+    assert lost == [], "course/pages/texts/glossary.md: give these terms the number of a lesson that uses them"
 
 
 def test_an_entry_leads_to_the_section_that_introduces_it():
     entry = Entry("squared error, squared loss (MSE)", 1, "")
     assert entry.names == ["squared error", "squared loss", "MSE"] and entry.id == "squared-error-squared-loss-mse"
-    headings = {"a": "One", "b": "Squared\nErrors", "exercises": "Exercises", "c": "The MSE"}
-    texts = {"a": "<p>a <b>squared</b> loss</p><pre>x</pre>"}
-    body = "<h1>All losses</h1><p>an opening</p>" + "".join(
-        f'<h2 id="{name}">{words} <a>#</a></h2>{texts.get(name, "")}' for name, words in headings.items()
+    body = (
+        '<h1>All losses</h1><p>an opening</p><h2 id="a">One <a>#</a></h2><p>a <b>squared</b> loss</p><pre>x</pre>'
+        '<h2 id="b">Squared\nErrors <a>#</a></h2><h2 id="exercises">Exercises <a>#</a></h2>'
+        '<h2 id="c">The MSE <a>#</a></h2>'
     )
     assert section(entry, body) == "b"
-    assert section(Entry("squared loss", 1, ""), body) == "a"
-    assert section(Entry("opening", 1, ""), body) == ""
-    assert section(Entry("MSE", 1, ""), body) == "c"
-    assert section(Entry("x", 1, ""), body) is None and section(Entry("loss function", 1, ""), body) is None
+    places = {"squared loss": "a", "opening": "", "MSE": "c", "x": None, "loss function": None}
+    assert {term: section(Entry(term, 1, ""), body) for term in places} == places
 
 
 # --- cheat sheet ------------------------------------------------------------------------------------------------------
@@ -70,10 +69,9 @@ def test_advice_is_printed_only_while_its_verdicts_stand():
         *("# Sheet", "About.", "## One", "- Do a", "  b. (C001 holds; C002 refuted)"),
         *("## Two", "- Do e. (C003 refuted or not shown)"),
     ]
-    with pytest.raises(ValueError, match="names no verdict"):
-        cheat_sheet.page(VERDICTS, "## One\n- Do g.\n")
-    with pytest.raises(ValueError, match="any would do"):
-        cheat_sheet.page(VERDICTS, "## One\n- Do h. (C001 holds or refuted or not shown)\n")
+    for ground, words in (("", "names no verdict"), (" (C001 holds or refuted or not shown)", "any would do")):
+        with pytest.raises(ValueError, match=words):
+            cheat_sheet.page(VERDICTS, f"## One\n- Do g.{ground}\n")
 
 
 def test_grounds_become_signs_with_links_to_the_claims():
@@ -90,7 +88,9 @@ def test_the_sheet_follows_the_verdicts_of_the_committed_runs():
     verdicts = {claim: record["verdict"] for claim, record in settled().items()}
     advice = [found[0] for found in cheat_sheet.ADVICE.finditer(cheat_sheet.source())]
     lost = [line for line in advice if not cheat_sheet.supported(line, verdicts)]
-    assert len(advice) >= 30 and lost == [], "site/cheat_sheet.md: these came out otherwise; rewrite the advice"
+    assert len(advice) >= 30 and lost == [], (
+        "course/pages/texts/cheat_sheet.md: these came out otherwise; rewrite the advice"
+    )
 
 
 def test_the_sheet_holds_no_typed_measurement():

@@ -1,22 +1,23 @@
 """The repository keeps its promises: notebooks obey the rules, versions agree, the README is true."""
 
+import ast
 import re
 import shutil
 import subprocess
+import sys
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from claims_page import page as claims_page
-from claims_page import places
-from notebook_rules import RULES, missing_links
-from readme import with_table
-from setup_cell import ROOT, badge, repository, setup_cell
-from sources import digest
+from course import NOTEBOOKS, ROOT, claims, readme
+from course.address import badge, setup_cell
+from course.pages.drawing import TEXTS
+from course.stale import digest
+from notebook_rules import NOW, RULES, missing_links
 from tdnn_helpers.evidence.claims import ledger
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+RULE = {rule.__name__: rule for rule in RULES}
 NAME = "00_example.ipynb"
 PNG = {"image/png": "iVBORw0KGgo="}
 
@@ -29,7 +30,7 @@ def read(name: str) -> str:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_notebook_obeys(path, rule):
     complaints = list(rule(nbformat.v4.reads(path.read_text(encoding="utf-8")), path.name))
     assert not complaints, f"{path.name} " + "; ".join(complaints)
@@ -49,7 +50,7 @@ def good_notebook():
     ]
     kernel = {"name": "python3", "display_name": "Python 3"}
     notebook = new_notebook(cells=cells, metadata={"kernelspec": kernel})
-    notebook.metadata["tdnn"] = {"seconds": 90, "device": "cpu", "cpus": 2, "source": digest(notebook)}
+    notebook.metadata["tdnn"] = {"seconds": 90, "device": "cpu", "cpus": 2, "source": digest(notebook, NOW)}
     return notebook
 
 
@@ -122,44 +123,17 @@ def test_rule_accepts_a_good_notebook(rule):
 
 @pytest.mark.parametrize(("name", "change"), BAD, ids=[name for name, _ in BAD])
 def test_rule_refuses_a_bad_notebook(name, change):
-    (rule,) = [rule for rule in RULES if rule.__name__ == name]
-    assert list(rule(broken(change), NAME))
+    assert list(RULE[name](broken(change), NAME))
 
 
 def test_every_rule_has_a_notebook_that_breaks_it():
-    assert {rule.__name__ for rule in RULES} == {name for name, _ in BAD}
+    assert set(RULE) == {name for name, _ in BAD}
 
 
 def test_a_figure_may_be_explained_by_its_own_cell():
-    (rule,) = [rule for rule in RULES if rule.__name__ == "figures_are_explained"]
     notebook = broken(lambda n: n.cells.pop())
     notebook.cells[4].outputs.append(new_output("display_data", data={"text/markdown": "The loss falls."}))
-    assert list(rule(notebook, NAME)) == []
-
-
-def test_the_setup_cell_is_short_and_installs_nothing():
-    assert len(setup_cell().splitlines()) <= 8
-    assert "pip" not in setup_cell() and repository() in setup_cell()
-
-
-@pytest.mark.parametrize("on_colab", [False, True])
-def test_the_setup_cell_runs(monkeypatch, tmp_path, on_colab):
-    import os
-    import sys
-
-    commands = []
-    monkeypatch.setattr(os, "system", lambda command: commands.append(command) or 128)
-    monkeypatch.setattr(os.path, "exists", lambda path: not on_colab)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    if on_colab:  # and GitHub does not answer
-        monkeypatch.setitem(sys.modules, "google.colab", object())
-        with pytest.raises(RuntimeError, match="GitHub could not be reached"):
-            exec(setup_cell(), {})
-        assert commands == [f"git clone -q --depth 1 {repository()} /content/course"]
-    else:
-        monkeypatch.chdir(tmp_path)
-        exec(setup_cell(), {})
-        assert commands == [] and sys.path[0] == str(tmp_path.parent)
+    assert list(RULE["figures_are_explained"](notebook, NAME)) == []
 
 
 # --- versions ---------------------------------------------------------------------------------------------------------
@@ -224,26 +198,34 @@ def test_no_file_is_too_large_for_github():
 def test_links_of_the_markdown_files_exist():
     for path in committed_files():
         if path.suffix == ".md":
-            # The site's own texts are drawn as if they lay beside the lessons.
-            folder = ROOT / "notebooks" if ROOT / "site" in path.parents else path.parent
-            assert missing_links(path.read_text(encoding="utf-8"), folder) == [], path.name
+            # The texts of the pages are drawn as if they lay beside the lessons.
+            folders = {path.parent, NOTEBOOKS if TEXTS in path.parents else path.parent}
+            missing = [set(missing_links(path.read_text(encoding="utf-8"), folder)) for folder in folders]
+            assert not set.intersection(*missing), path.name
     text = "[a](gone.md) [b](https://example.org) [c](#here) [d](README.md#start) [e](README.md#end)"
     assert missing_links(text, ROOT) == ["README.md#end", "gone.md"]
 
 
 def test_the_readme_is_up_to_date():
-    text = read("README.md")
-    assert "<!-- lessons -->" in text and "<!-- /lessons -->" in text
-    assert with_table(text) == text, "run: python site/readme.py"
-    assert with_table("<!-- lessons -->\nold\n<!-- /lessons -->") != "<!-- lessons -->\nold\n<!-- /lessons -->"
+    assert readme.with_table(read("README.md")) == read("README.md"), "run: python -m course readme"
+    assert "stands" not in readme.with_table("<!-- lessons -->\nstands\n<!-- /lessons -->")
+
+
+def test_what_is_generated_goes_between_its_marks():
+    text = "before\n<!-- a -->\nold\n<!-- /a -->\nafter\n"
+    new = readme.marked(text, "a", "new")
+    assert new == text.replace("old", "new") and readme.marked(readme.marked(text, "a", "x"), "a", "new") == new
+    for broken in ("no marks", "<!-- a -->\n", "<!-- /a --> <!-- a -->\n"):
+        with pytest.raises(ValueError, match="no place for a:"):
+            readme.marked(broken, "a", "new")
 
 
 def test_the_page_of_claims_is_what_the_runs_recorded():
-    assert read("CLAIMS.md") == claims_page(), "run: python site/claims_page.py"
+    assert read("CLAIMS.md") == claims.page(), "run: python -m course claims"
 
 
 def test_every_claim_of_the_page_has_a_verdict_and_a_place():
-    lines = claims_page().partition("\n## ")[0].splitlines()  # without the larger runs and the repairs
+    lines = claims.page().partition("\n## ")[0].splitlines()  # without the larger runs and the repairs
     rows = [line.split(" | ") for line in lines if line.startswith("| C")]
     assert len(rows) == len(ledger()["claims"])
     assert [row[0] for row in rows if row[4] == "… open" or ", " not in row[5]] == []
@@ -256,14 +238,21 @@ def test_a_claim_has_its_place_in_the_notebook():
         new_markdown_cell("### A part\n\n## Question 2 · Why?"),
         new_code_cell('exact("C002", True, "C003"); reading("C001", "")'),
     ]
-    assert places(new_notebook(cells=cells)) == {"C001": "Question 1", "C002": "Question 2"}
+    assert claims.places(new_notebook(cells=cells)) == {"C001": "Question 1", "C002": "Question 2"}
 
 
 def test_the_commands_of_the_readme_exist():
     targets = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
     shown = read("README.md") + read("Makefile").partition("help:\n")[2].partition("\n\n")[0]
     named = set(re.findall(r"\bmake ([a-z]+)", shown))
-    assert {"course", "test", "lab", "bench", "claims", "clean"} <= named <= targets
+    assert {"course", "test", "lab", "bench", "claims", "redraw", "clean"} <= named <= targets
+
+
+def test_no_module_hides_another_or_bears_the_name_of_its_function():
+    assert not {path.stem for path in ROOT.iterdir()} & sys.stdlib_module_names
+    for path in [*ROOT.glob("course/**/*.py"), *ROOT.glob("benchmarks/*.py")]:
+        functions = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+        assert path.stem not in functions, path
 
 
 def test_continuous_integration_is_make_test():

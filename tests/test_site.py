@@ -3,25 +3,25 @@
 import base64
 import json
 import re
-import sys
 
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-import execute
-from build import build
-from clean import clean
-from drawing import draw
-from lessons import cost, read_lesson
-from maths import mathml
-from setup_cell import badge, repository
+from course import running
+from course.address import badge, ref, repository
+from course.cleaning import clean
+from course.lesson import cost, read_lesson
+from course.pages.building import build
+from course.pages.drawing import draw
+from course.pages.maths import mathml
+from course.stale import digest
 from tdnn_helpers.evidence.claims import ledger
 
 PNG = base64.b64encode(b"a picture").decode()
 TABLE = "<table class='dataframe'><tr><td>7</td></tr></table>"
-BENT = {"alt": 'A "bent" curve'}
+BENT = {"image/png": {"alt": 'A "bent" curve'}}
 VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -39,9 +39,7 @@ def lesson_notebook():
                 "plot()",
                 outputs=[
                     new_output("display_data", data={"image/png": PNG, "text/plain": "<Figure>"}),
-                    new_output(
-                        "display_data", data={"image/png": PNG}, metadata={"image/png": {"alt": 'A "bent" curve'}}
-                    ),
+                    new_output("display_data", data={"image/png": PNG}, metadata=BENT),
                     new_output("display_data", data={VIEW: {"model_id": "1"}, "text/plain": "IntSlider(value=3)"}),
                     new_output("execute_result", data={"text/html": TABLE}),
                     new_output("display_data", data={"text/markdown": "It fell by **3** points, $x < 1$."}),
@@ -53,21 +51,27 @@ def lesson_notebook():
     )
 
 
-@pytest.fixture
-def site(tmp_path):
-    source = tmp_path / "notebooks"
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("course")
+    source = folder / "notebooks"
     (source / "verdicts").mkdir(parents=True)
     nbformat.write(lesson_notebook(), source / "01_first.ipynb")
     nbformat.write(new_notebook(cells=[new_markdown_cell("# Second\n\n## End")]), source / "02_second.ipynb")
     words = {"C001": "holds here", "C002": "holds exactly", "C003": "refuted here"}
     verdicts = {claim: {"verdict": verdict} for claim, verdict in words.items()}
     (source / "verdicts" / "01_first.json").write_text(json.dumps(verdicts))
-    build(source, tmp_path / "site")
-    return tmp_path / "site"
+    build(source, folder / "site")
+    return folder / "site"
 
 
 def parsed(path):
     return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+@pytest.fixture(scope="module")
+def page(site):
+    return parsed(site / "01_first.html")
 
 
 def test_pages_ask_nobody_for_anything(site):
@@ -78,8 +82,7 @@ def test_pages_ask_nobody_for_anything(site):
     assert "url(" not in (site / "style.css").read_text() and "@import" not in (site / "style.css").read_text()
 
 
-def test_a_page_has_one_title_and_its_contents(site):
-    page = parsed(site / "01_first.html")
+def test_a_page_has_one_title_and_its_contents(page):
     assert [title.get_text() for title in page.find_all("h1")] == ["1 · A first lesson #"]
     targets = [link["href"] for link in page.select(".contents a")]
     assert targets == ["#the-loss", "#the-loss-2"]
@@ -91,44 +94,40 @@ def test_the_claims_have_a_page_that_links_to_the_lessons(site):
     rows = page.select("tbody tr")
     assert len(rows) == len(ledger()["claims"]) and page.find("h1").get_text().startswith("What the paper claims")
     assert rows[0].find("a")["href"] == f"{ledger()['claims'][0]['lesson']}.html"
-    known = rf"\w+\.html$|#|{re.escape(repository())}/blob/main/README\.md#"
+    known = rf"\w+\.html$|#|{re.escape(repository())}/blob/{ref()}/README\.md#"
     assert [link for link in page.main.find_all("a") if not re.match(known, link["href"])] == []
     assert parsed(site / "index.html").find("a", href="claims.html")
 
 
-def test_mathematics_becomes_mathml(site):
-    page = parsed(site / "01_first.html")
+def test_mathematics_becomes_mathml(page):
     displays = [formula.get("display") for formula in page.select("main math")]
     assert displays == ["inline", "block", "inline", "inline"]
     assert "$" not in page.main.get_text()
 
 
-def test_figures_are_embedded_and_described(site):
-    figures = parsed(site / "01_first.html").select("figure img")
+def test_figures_are_embedded_and_described(page):
+    figures = page.select("figure img")
     assert [figure["alt"] for figure in figures] == ["Figure: The loss $L$", 'A "bent" curve']
     assert all(figure["src"] == f"data:image/png;base64,{PNG}" for figure in figures)
 
 
-def test_outputs_are_kept_and_widget_views_dropped(site):
-    page = parsed(site / "01_first.html")
+def test_outputs_are_kept_and_widget_views_dropped(page):
     assert page.select_one(".dataframe td").get_text() == "7"
     assert page.select_one(".said strong").get_text() == "3"
     assert page.select_one("pre.stdout").get_text() == "1 < 2\n"
     assert "IntSlider" not in page.get_text() and "widget" not in str(page.main)
 
 
-def test_folded_parts_keep_their_content(site):
-    page = parsed(site / "01_first.html")
+def test_folded_parts_keep_their_content(page):
     code, hint = page.select("main details")
     assert code["class"] == ["fold"] and "secret" in code.get_text()
     assert hint.find("strong").get_text() == "bold"
 
 
-def test_links_lead_somewhere(site):
-    page = parsed(site / "01_first.html")
+def test_links_lead_somewhere(site, page):
     addresses = [link["href"] for link in page.main.find_all("a")]
     assert "02_second.html#end" in addresses
-    assert f"{repository()}/blob/main/data/README.md" in addresses
+    assert f"{repository()}/blob/{ref()}/data/README.md" in addresses
     assert page.select_one("a[rel=next]")["href"] == "02_second.html" and page.select_one("a[rel=prev]") is None
     assert parsed(site / "02_second.html").select_one("a[rel=prev]")["href"] == "01_first.html"
 
@@ -167,8 +166,8 @@ def test_an_empty_folder_is_refused(tmp_path):
         build(tmp_path, tmp_path / "site")
 
 
-def test_code_is_coloured_by_the_style_sheet(site):
-    tokens = {token["class"][0] for token in parsed(site / "01_first.html").select(".highlight span[class]")}
+def test_code_is_coloured_by_the_style_sheet(site, page):
+    tokens = {token["class"][0] for token in page.select(".highlight span[class]")}
     style = (site / "style.css").read_text()
     assert {"n", "o", "mi"} <= tokens and all(f'.highlight [class^="{kind}"]' in style for kind in "ckms")
 
@@ -242,23 +241,28 @@ def test_cleaning_gives_missing_ids_that_stay():
     assert ids[0] == ids[1] and len(set(ids[0])) == 2
 
 
-def test_a_failing_lesson_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
-    source, out = tmp_path / "notebooks", tmp_path / "out"
-    source.mkdir()
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    """A folder of lessons, in the place of notebooks/."""
+    monkeypatch.setenv("TDNN_STATIC", "0")
+    monkeypatch.setattr(running, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(running, "machine", lambda: {"device": "cpu", "cpus": 2, "budget": "smoke"})
+    (tmp_path / "runs" / "verdicts").mkdir(parents=True)
+    running.NOTEBOOKS.mkdir()
+    return running.NOTEBOOKS
+
+
+def test_a_failing_lesson_does_not_stop_the_others(source, tmp_path, capsys):
+    out = tmp_path / "out"
     nbformat.write(new_notebook(cells=[new_code_cell("raise ValueError('on purpose')")]), source / "01_bad.ipynb")
     write = "import os, pathlib\nprint(os.environ['TDNN_STATIC'], pathlib.Path().resolve().name)"
     write += "\n# It took <!-- time -->not measured yet<!-- /time -->."
     good = new_notebook(cells=[new_code_cell(write), new_code_cell("import time\ntime.sleep(1)", id="slow")])
     nbformat.write(good, source / "02_good.ipynb")
     before = [path.read_bytes() for path in sorted(source.iterdir())]
-    (tmp_path / "runs" / "verdicts").mkdir(parents=True)
     (tmp_path / "runs" / "verdicts" / "02_good.json").write_text("{}")
-    monkeypatch.setenv("TDNN_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("TDNN_STATIC", "0")
-    monkeypatch.setattr(execute, "NOTEBOOKS", source)
-    monkeypatch.setattr(execute, "machine", lambda: {"device": "cpu", "cpus": 2, "budget": "smoke"})
 
-    assert execute.main(out, []) == 1
+    assert running.run(out, []) == 1
     captured = capsys.readouterr()
     assert "01_bad FAILED" in captured.out and "02_good done" in captured.out and "on purpose" in captured.err
     good = nbformat.read(out / "02_good.ipynb", as_version=4)
@@ -270,10 +274,10 @@ def test_a_failing_lesson_does_not_stop_the_others(tmp_path, monkeypatch, capsys
     assert (out / "verdicts" / "02_good.json").exists()
     assert [path.read_bytes() for path in sorted(source.iterdir())] == before
 
-    assert execute.main(source, ["01_bad"]) == 1  # in place: a failing lesson keeps its last good outputs
+    assert running.run(source, ["01_bad"]) == 1  # in place: a failing lesson keeps its last good outputs
     assert (source / "01_bad.ipynb").read_bytes() == before[0]
     with pytest.raises(FileNotFoundError, match="no lesson 09_none"):
-        execute.main(out, ["09_none"])
+        running.run(out, ["09_none"])
 
 
 def test_drawing_names_the_same_headings_once():
@@ -281,5 +285,14 @@ def test_drawing_names_the_same_headings_once():
     assert [(level, name) for level, name, _ in headings] == [(1, "one"), (2, "f-x-more"), (2, "42"), (2, "section")]
 
 
-def test_the_folder_site_does_not_hide_python_s_own_site_module():
-    assert "site-packages" in sys.modules["site"].getsitepackages()[0]
+def test_a_lesson_that_is_drawn_anew_keeps_its_time(source):
+    told = "<!-- time -->1.5 min on 2 CPU cores<!-- /time -->"
+    measured = {"seconds": 90, "cells": {"a": 80.0}, "device": "cpu", "cpus": 2, "budget": "standard", "source": "old"}
+    cells = [new_markdown_cell(f"# 1 · One\n\n{told}"), new_code_cell("print('new words')")]
+    nbformat.write(new_notebook(cells=cells, metadata={"tdnn": measured}), source / "01_one.ipynb")
+    nbformat.write(new_notebook(cells=cells), source / "02_never_measured.ipynb")
+    assert running.run(source, [], keep_times=True) == 0
+    one, two = (nbformat.read(path, as_version=4) for path in sorted(source.glob("*.ipynb")))
+    assert one.cells[1].outputs[0].text == "new words\n" and told in one.cells[0].source
+    assert one.metadata.tdnn == {**measured, "source": digest(one)}
+    assert two.metadata.tdnn.budget == "smoke" and told not in two.cells[0].source

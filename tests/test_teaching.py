@@ -8,12 +8,12 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-import slides
-import teaching
-from build import build
-from lessons import NOTEBOOKS, read_lesson
+from course import NOTEBOOKS
+from course.lesson import read_lesson
+from course.pages import slides, teaching
+from course.pages.building import build
+from course.stale import digest
 from notebook_rules import no_typed_results
-from sources import digest
 
 PNG = base64.b64encode(b"a picture").decode()
 LESSONS = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))

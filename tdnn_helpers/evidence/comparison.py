@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..core.device import keep_freed_memory, pick_device
-from ..core.progress import progress, quiet
+from ..core.progress_bars import progress, quiet
 from ..core.randomness import seed_everything, untouched_random_state
 from ..train.distributed import launched
 from ..train.run import History

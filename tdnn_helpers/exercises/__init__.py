@@ -25,7 +25,7 @@ from ..core.randomness import untouched_random_state
 from .answers import NotAnswered, NotYet, expect, given
 from .blocks import Exercise, names_in
 
-__all__ = ["Exercise", "Feedback", "check", "exercises", "stub"]
+__all__ = ["Exercise", "Feedback", "all_exercises", "check", "stub"]
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def stub(id: str) -> str:
 
 
 @cache
-def exercises() -> dict[str, Exercise]:
+def all_exercises() -> dict[str, Exercise]:
     """Every exercise of the course by id, in order."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name.startswith("lesson_"))
     lessons = [importlib.import_module(f"{__name__}.{name}") for name in names]
@@ -118,9 +118,11 @@ def _watched(answer: Callable) -> Callable:
 
 
 def _find(id: str) -> Exercise:
-    if id not in exercises():
-        raise ValueError(f'There is no exercise "{id}".{nearest(id, exercises())} There are: {", ".join(exercises())}.')
-    return exercises()[id]
+    if id not in all_exercises():
+        raise ValueError(
+            f'There is no exercise "{id}".{nearest(id, all_exercises())} There are: {", ".join(all_exercises())}.'
+        )
+    return all_exercises()[id]
 
 
 def _failure(error: Exception, answer: Any) -> str:

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import nn
 
 from ..core.device import pick_device
-from ..data.augment import Augment, shift
+from ..data.augment import Augment, check_images, shift
 from ..data.split import Split
+from ..train.batches import ordered_batches
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,19 +71,14 @@ def robustness(
     model: nn.Module,
     split: Split,
     corruptions: Mapping[str, Corruption] = CORRUPTIONS,
-    *,
-    seed: int = 0,
-    batch_size: int = 512,
-    device: torch.device | str | None = None,
 ) -> pd.DataFrame:
     """The accuracy of ``model`` on ``split`` as it is (Z_A) and under each corruption at each strength (Z_B).
 
     Args:
-        model: takes float32 images in [0, 1], N×C×H×W, and gives logits N×K; it stays in eval mode and on ``device``.
+        model: takes float32 images in [0, 1], N×C×H×W, and gives logits N×K; it stays in eval mode and on the device.
         split: labelled images that the model was not trained on.
         corruptions: name → (function of a strength that gives an augmentation, strengths). The name is the label of an
             axis, so put the unit into it.
-        seed: of the random parts, the same for each strength.
 
     Returns:
         One row for each strength, and one of strength 0 for each corruption: corruption, strength, accuracy (0 to 1),
@@ -100,16 +95,15 @@ def robustness(
         raise ValueError("robustness needs a split with images and classes: there is no accuracy without labels.")
     if not corruptions:
         raise ValueError('there are no corruptions: give, for example, {"noise (std)": (noise, (0.1, 0.2))}.')
-    device = torch.device(device or pick_device())
+    device = pick_device()
     model.to(device).eval()
 
     def answers(name: str, augment: Augment | None) -> torch.Tensor:
-        given, generator = [], torch.Generator(device).manual_seed(seed)
-        for images in split.images.split(batch_size):
-            images = images.to(device).to(torch.float32) / 255
+        given, generator = [], torch.Generator(device).manual_seed(0)  # the same for each strength
+        for images, *_ in ordered_batches(split, 512, device):
             changed = images if augment is None else augment(images, generator)
             if not given:  # the first images tell; on a GPU each look waits for the device
-                _check_images(name, images, changed)
+                check_images(f'the corruption "{name}"', images, changed)
             given.append(model(changed).argmax(1).cpu())
         return torch.cat(given)
 
@@ -126,12 +120,3 @@ def robustness(
             drop, changed = accuracy(clean) - accuracy(given), float((given != clean).double().mean())
             rows.append((name, float(strength), accuracy(given), drop, changed))
     return pd.DataFrame(rows, columns=["corruption", "strength", "accuracy", "drop", "changed"])
-
-
-def _check_images(name: str, before: torch.Tensor, after: torch.Tensor) -> None:
-    low, high = float(after.min()), float(after.max())
-    if after.shape != before.shape or low < -1e-4 or high > 1 + 1e-4 or not np.isfinite(low + high):
-        raise ValueError(
-            f'the corruption "{name}" makes images of shape {tuple(after.shape[1:])} with values from {low:.3g} to '
-            f"{high:.3g}; the network expects {tuple(before.shape[1:])} and [0, 1]."
-        )

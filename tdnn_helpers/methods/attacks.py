@@ -21,7 +21,8 @@ from ..core.choices import check_known
 from ..core.device import pick_device
 from ..core.randomness import random_stream
 from ..data.split import Split
-from ..train.loop import Batch, Objective, classification, predict
+from ..train.batches import ordered_batches
+from ..train.loop import predict
 
 Attack = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -97,21 +98,11 @@ def robust_accuracy(model: nn.Module, split: Split, attack: Attack, *, batch_siz
     device = pick_device()
     model.to(device).eval()
     right = 0
-    for indices in torch.arange(len(split)).split(batch_size):
-        images, targets = split.images[indices].to(device).float() / 255, split.targets[indices].to(device)
-        attacked = attack(model, images, targets)
+    for batch in ordered_batches(split, batch_size, device):
+        attacked = attack(model, batch.images, batch.targets)
         with torch.no_grad():
-            right += int((model(attacked).argmax(1) == targets).sum())
+            right += int((model(attacked).argmax(1) == batch.targets).sum())
     return right / len(split)
-
-
-def adversarial(attack: Attack) -> Objective:
-    """The objective of adversarial training (Madry and others, 2018): the cross-entropy of the attacked batch."""
-
-    def objective(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        return classification(model, batch._replace(images=attack(model, batch.images, batch.targets)))
-
-    return objective
 
 
 def _gradient(model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

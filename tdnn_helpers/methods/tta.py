@@ -16,8 +16,9 @@ from torch import nn
 
 from ..core.choices import check_known
 from ..core.device import pick_device
-from ..data.augment import Augment
+from ..data.augment import Augment, check_images
 from ..data.split import Split
+from ..train.batches import ordered_batches
 
 View = Callable[[torch.Tensor], torch.Tensor]
 RULES = ("mean", "mean logit", "median", "vote", "max", "min", "product")
@@ -82,17 +83,10 @@ def one_of(views: Mapping[str, View]) -> Augment:
 
 
 @torch.no_grad()
-def predict_views(
-    model: nn.Module,
-    split: Split,
-    views: Mapping[str, View],
-    *,
-    batch_size: int = 512,
-    device: torch.device | str | None = None,
-) -> torch.Tensor:
+def predict_views(model: nn.Module, split: Split, views: Mapping[str, View]) -> torch.Tensor:
     """The logits of every view of every image: float32 N×V×K on the CPU, in eval mode.
 
-    All views of a few images go through the network as one batch of at most ``batch_size`` (or of one image's views,
+    All views of a few images go through the network as one batch of at most 512 (or of one image's views,
     if those are more).
 
     Raises:
@@ -101,14 +95,14 @@ def predict_views(
     if not len(split):
         raise ValueError("the split is empty: there is nothing to predict.")
     _check_views(views)
-    device = torch.device(device or pick_device())
+    device = pick_device()
     model.to(device).eval()
     logits = []
-    for images in split.images.split(max(1, batch_size // len(views))):
-        images = images.to(device).to(torch.float32) / 255
+    for images, *_ in ordered_batches(split, max(1, 512 // len(views)), device):
         seen = [view(images) for view in views.values()]
         if not logits:  # the first images tell; on a GPU each look waits for the device
-            _check_seen(images, dict(zip(views, seen, strict=True)))
+            for name, changed in zip(views, seen, strict=True):
+                check_images(f'the view "{name}"', images, changed)
         answers = model(torch.stack(seen, 1).flatten(0, 1)).float().cpu()
         logits.append(answers.view(len(images), len(views), -1))
     return torch.cat(logits)
@@ -151,18 +145,3 @@ def combine(logits: torch.Tensor, rule: str = "mean") -> torch.Tensor:
 def _check_views(views: Mapping[str, View]) -> None:
     if not views:
         raise ValueError('there are no views: give at least {"as it is": as_it_is}.')
-
-
-def _check_seen(images: torch.Tensor, seen: Mapping[str, torch.Tensor]) -> None:
-    for name, view in seen.items():
-        if view.shape != images.shape:
-            raise ValueError(
-                f'the view "{name}" makes {tuple(view.shape[1:])} from images of {tuple(images.shape[1:])}: '
-                "resize it back, so that the network can read it."
-            )
-        low, high = float(view.min()), float(view.max())
-        if low < -1e-4 or high > 1 + 1e-4:
-            raise ValueError(
-                f'the view "{name}" has values from {low:.3g} to {high:.3g}, but images lie in [0, 1]: end it '
-                "with .clamp(0, 1), and normalise inside the model."
-            )

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from ..core.device import pick_device
-from ..core.progress import progress, quiet
+from ..core.progress_bars import progress, quiet
 from ..core.randomness import untouched_random_state
 from ..data.augment import Augment
 from ..data.split import Split

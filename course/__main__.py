@@ -1,0 +1,108 @@
+"""Everything that is done with the lessons. `python -m course COMMAND --help` says what a command takes."""
+
+import argparse
+import inspect
+import os
+import sys
+from pathlib import Path
+
+from . import NOTEBOOKS, ROOT, address, claims, readme, renewal, running, scaffold, stale
+from .pages.building import build
+
+
+def run(folder: Path, lessons: list[str]) -> int:
+    """Run the lessons and write them, with their outputs, into a folder.
+
+    Without a name all lessons run. A failing lesson does not stop the others, and makes the exit code 1. Into
+    notebooks/ itself a failing lesson is not written.
+    """
+    return running.run(folder.resolve(), lessons)
+
+
+def redraw(lessons: list[str]) -> int:
+    """Draw lessons anew in notebooks/, after a change of a figure or a sentence.
+
+    They run at the standard budget, but comparisons that `make claims` finished in build/claims-runs and that are still
+    valid are found again, not trained again. What no comparison keeps is computed again and takes its time. The time
+    that a lesson tells stays that of its last whole run. If you changed what is computed, take `make claims`.
+    """
+    os.environ |= {"TDNN_BUDGET": "standard", "TDNN_RUNS": str(ROOT / "build" / "claims-runs")}
+    return running.run(NOTEBOOKS, lessons, keep_times=True)
+
+
+def pages(notebooks: Path, site: Path) -> None:
+    """Draw the notebooks of a folder, as they are, as pages that need no network."""
+    build(notebooks.resolve(), site.resolve())
+
+
+def write_claims() -> None:
+    """Write CLAIMS.md from the ledger and the recorded verdicts."""
+    (ROOT / "CLAIMS.md").write_text(claims.page(), encoding="utf-8")
+
+
+def write_readme() -> None:
+    """Write the README's table of lessons."""
+    path = ROOT / "README.md"
+    path.write_text(readme.with_table(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def say_stale() -> int:
+    """Say which lessons show results that are older than their code; exit code 1 if there is one."""
+    return stale.say()
+
+
+def renew(old: str, lessons: list[str]) -> int:
+    """Prove that the results of OLD, a commit, still stand, and renew their digest; exit code 1 where it fails.
+
+    Equal digests of both trees are a proof: code only moved. Else the lesson runs at the smoke budget in both trees,
+    and all outputs must be equal, but for durations. A lesson that fails the proof needs `make claims LESSONS=…`.
+    """
+    return renewal.renew(old, lessons)
+
+
+def new(name: str, title: str) -> None:
+    """Make the skeleton of a new lesson: notebook, exercises and teaching guide. NAME is like 13_ensembles."""
+    print(scaffold.make(name, title))
+
+
+def fork(repository: str) -> None:
+    """Make the badges and setup cells open your fork, https://github.com/NAME/REPO, at its branch main."""
+    print("Rewritten:", ", ".join(address.move(repository, "main")) or "nothing; the address was there")
+
+
+def release(tag: str) -> None:
+    """Make the badges and setup cells open the release TAG, such as v1.2.0, and say how to make that tag."""
+    print("Rewritten:", ", ".join(address.move(address.repository(), tag)) or "nothing; the tag was there")
+    print(f'Now:\n  git commit -am "Release {tag}"\n  git tag {tag}\n  git push origin HEAD {tag}')
+
+
+def setup() -> None:
+    """Print the setup cell that opens every notebook."""
+    print(address.setup_cell())
+
+
+COMMANDS = {"run": run, "redraw": redraw, "pages": pages, "claims": write_claims, "readme": write_readme}
+COMMANDS |= {"stale": say_stale, "renew": renew, "new": new, "fork": fork, "release": release, "setup": setup}
+
+
+def main(words: list[str] | None = None) -> int:
+    """Runs a command. Returns the exit code: 1 if something failed, 2 for a wrong call."""
+    parser = argparse.ArgumentParser(prog="python -m course", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    for name, function in COMMANDS.items():
+        about = inspect.getdoc(function)
+        command = commands.add_parser(name, help=about.splitlines()[0], description=about)
+        for argument, kind in inspect.get_annotations(function).items():
+            several = {"nargs": "+" if name == "redraw" else "*", "metavar": "LESSON"} if kind == list[str] else {}
+            if argument != "return":
+                command.add_argument(argument, type=Path if kind is Path else str, **several)
+    options = vars(parser.parse_args(words))
+    try:
+        return int(bool(COMMANDS[options.pop("command")](**options)))
+    except (ValueError, FileNotFoundError) as refusal:
+        print(refusal, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""The table of all claims: what the ledger says, and what the committed run of each lesson recorded.
+
+Nothing of it is written by hand.
+"""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import jinja2
+import nbformat
+
+from tdnn_helpers.evidence.claims import SYMBOLS, ledger
+
+from . import NOTEBOOKS
+from .lesson import recorded
+
+
+def places(notebook: nbformat.NotebookNode) -> dict[str, str]:
+    """claim id → the heading under which the lesson settles it (without what follows its "·")."""
+    found, heading = {}, ""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            for title in re.findall(r"^## +(.+)$", cell.source, re.MULTILINE):
+                heading = title.partition(" · ")[0].strip()
+        else:
+            for claim in re.findall(r"\b(?:judge|judge_equal|exact|reading)\(\s*\"(C\d{3})\"", cell.source):
+                found.setdefault(claim, heading)
+    return found
+
+
+def settled(folder: Path = NOTEBOOKS) -> dict[str, dict]:
+    """claim id → the record of its verdict, for each claim that was judged by the rule that the ledger holds today."""
+    records = {}
+    for path in sorted(folder.glob("*.ipynb")):
+        records |= recorded(path.stem, folder)
+    rules = {claim["id"]: claim["rule"] for claim in ledger()["claims"]}
+    return {claim: row for claim, row in records.items() if claim in rules and row.get("rule") == rules[claim]}
+
+
+def evidence(record: dict) -> str:
+    """What was measured and from where on it counts; of a claim without measurements, what was calculated or read."""
+    measured = "; ".join(record["measured"])
+    text = f"{measured}. Holds if {record['evidence']}" if measured else record["evidence"]
+    return re.sub(r"(?<![\w.])-(?=\d)", "−", re.sub(r"\b0e\+00\b", "0", text))
+
+
+def page(folder: Path = NOTEBOOKS) -> str:
+    """CLAIMS.md as Markdown: a count, a table of all claims, and the statements of the paper that need repair."""
+    records, where = settled(folder), {}
+    for path in sorted(folder.glob("*.ipynb")):
+        where |= places(nbformat.read(path, as_version=4))
+
+    rows, counts = [], Counter()
+    for claim in ledger()["claims"]:
+        record = records.get(claim["id"])
+        counts[record["verdict"] if record else "open"] += 1
+        part = where.get(claim["id"], "").lower()
+        place = f"lesson {int(claim['lesson'][:2])}" + f", {part}" * bool(part)
+        rows.append(_row(claim, record, f"[{place}](notebooks/{claim['lesson']}.ipynb)"))
+
+    larger, known = [], {claim["id"]: claim for claim in ledger()["claims"]}
+    for path in sorted((folder / "verdicts" / "full").glob("*.json")):
+        for name, record in json.loads(path.read_text(encoding="utf-8")).items():
+            machine = f"{record['device']}, torch {record['versions']['torch']}"
+            machine += "; judged by an earlier version of the rule" * (record["rule"] != known[name]["rule"])
+            larger.append(_row(known[name], record, _cell(machine)))
+
+    total = " · ".join(f"{SYMBOLS[name]} {name}: {counts[name]}" for name in SYMBOLS if name in counts)
+    text = Path(__file__).with_name("claims.md.j2").read_text(encoding="utf-8")
+    template = jinja2.Environment(trim_blocks=True).from_string(text)
+    return template.render(rows=rows, total=total, larger=larger, repairs=ledger()["repairs"])
+
+
+def _row(claim: dict, record: dict | None, last: str) -> list[str]:
+    verdict = record["verdict"] if record else "open"
+    measured = evidence(record) if record and verdict != "open" else ""
+    texts = (claim["id"], claim["section"], claim["claim"], measured, f"{SYMBOLS[verdict]} {verdict}")
+    return [*map(_cell, texts), last]
+
+
+def _cell(text: str) -> str:
+    """Text for a cell of a Markdown table: a bar would end the cell, a star or a < would start markup."""
+    return re.sub(r"([|*<_`])", r"\\\1", " ".join(text.split()))

@@ -1,0 +1,1 @@
+"""Pages of the lessons that need no network: templates, texts, and what draws them."""

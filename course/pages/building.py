@@ -1,0 +1,106 @@
+"""Draws executed notebooks as a site that needs no network."""
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import jinja2
+import nbformat
+from markupsafe import Markup
+
+from .. import claims
+from ..address import repository
+from ..lesson import VERDICTS, Lesson, lessons
+from . import cheat_sheet, glossary, slides, teaching
+from .drawing import TEMPLATES, TEXTS, draw, drawn, inline_markdown
+
+
+def draw_claims(source: Path, headings: Mapping[str, list] = MappingProxyType({})) -> str:
+    """CLAIMS.md of a folder's runs as HTML. Each claim's row in the first table has its id as an anchor, and its link
+    leads to the part of the lesson that it names (`headings`: lesson → what `draw` found there)."""
+
+    def to_part(link: re.Match) -> str:
+        name, part = link[1], "-".join(re.findall(r"\w+", link[2] or ""))
+        ids = [id for _, id, _ in headings.get(name, []) if part and (id == part or id.startswith(f"{part}-"))]
+        return f'href="{name}.html{"#" + ids[0] if ids else ""}">{link[0].partition(">")[2]}'
+
+    # On the site the lessons lie beside the page, as they do for the links of a notebook.
+    text = claims.page(source).replace("](notebooks/", "](").replace("](README", "](../README")
+    before, end, after = drawn(text).partition("</table>")
+    before = re.sub(r"<td>(C\d{3})</td>", r'<td id="\1">\1</td>', before)
+    return re.sub(r'href="(\w+)\.html">lesson \d+(?:, ([^<]+))?', to_part, before) + end + after
+
+
+def draw_cheat_sheet(verdicts: dict[str, str]) -> str:
+    """The cheat sheet as HTML: the advice that these verdicts (claim id → verdict) support."""
+    return cheat_sheet.with_signs(drawn(cheat_sheet.page(verdicts)), verdicts)
+
+
+def explained(
+    entries: list[glossary.Entry], course: list[Lesson], bodies: dict[int, str]
+) -> list[tuple[glossary.Entry, Lesson | None, str]]:
+    """Entries of the glossary, each with its lesson (None if missing) and the section to go to ("" is the top)."""
+    there = {lesson.number: lesson for lesson in course}
+    return [
+        (entry, there.get(entry.lesson), glossary.section(entry, bodies.get(entry.lesson, "")) or "")
+        for entry in entries
+    ]
+
+
+def build(source: Path, site: Path) -> None:
+    """Draws all notebooks of `source`, with an index page, into the folder `site`. Pages that lay there go.
+
+    Raises FileNotFoundError if `source` holds no notebook.
+    """
+    course = lessons(source)
+    if not course:
+        raise FileNotFoundError(f"There is no notebook in {source}. Run `make site` for the committed ones.")
+    site.mkdir(parents=True, exist_ok=True)
+    for old in site.glob("*.html"):
+        old.unlink()
+    loader = jinja2.FileSystemLoader(TEMPLATES)
+    templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    templates.filters["markdown"] = lambda text: Markup(inline_markdown(text))
+    notebooks = {lesson.path.stem: nbformat.read(lesson.path, as_version=4) for lesson in course}
+    decks = {lesson.path.stem: slides.page(notebooks[lesson.path.stem], lesson) for lesson in course}
+    decks = {name: deck for name, deck in decks.items() if deck}
+    guides = {name: found for name in notebooks if (found := teaching.guide(name))}
+    shared = {"course": course, "kinds": VERDICTS, "repository": repository(), "decks": decks, "guides": guides}
+
+    def write(name: str, template: str, **values) -> None:
+        text = templates.get_template(template).render(**shared, **values)
+        (site / f"{name}.html").write_text(text, encoding="utf-8")
+
+    bodies, found = {}, {}
+    for position, lesson in enumerate(course):
+        name, notebook = lesson.path.stem, notebooks[lesson.path.stem]
+        body, headings = draw(notebook)
+        bodies[lesson.number], found[name] = body, headings
+        write(
+            name,
+            "lesson.html",
+            lesson=lesson,
+            body=body,
+            contents=[heading for heading in headings if heading[0] in (2, 3)],
+            before=course[position - 1] if position else None,
+            after=course[position + 1] if position + 1 < len(course) else None,
+        )
+        if name in guides:
+            guide = drawn(guides[name].read_text(encoding="utf-8"))
+            write(f"guide_{name}", "guide.html", lesson=lesson, body=guide, rows=teaching.slow_cells(notebook))
+        if name in decks:
+            (site / f"slides_{name}.html").write_text(decks[name], encoding="utf-8")
+    texts = {name: drawn((TEXTS / f"{name}.md").read_text(encoding="utf-8")) for name in ("teaching", "handbook")}
+    write("teaching", "teaching.html", body=texts["teaching"])
+    write("handbook", "text.html", kind="handbook", title="Handbook", body=texts["handbook"])
+    write("claims", "text.html", kind="claims", title="What the paper claims", body=draw_claims(source, found))
+    committed = {claim: record["verdict"] for claim, record in claims.settled().items()}
+    write("cheat_sheet", "text.html", kind="cheat_sheet", title="Cheat sheet", body=draw_cheat_sheet(committed))
+    about, entries = glossary.entries()
+    write("glossary", "glossary.html", about=about, entries=explained(entries, course, bodies))
+    write("index", "index.html", total=sum((lesson.verdicts for lesson in course), start=Counter()))
+    shutil.copy(TEMPLATES / "style.css", site)
+    print(f"The site: {site / 'index.html'}")

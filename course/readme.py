@@ -1,0 +1,30 @@
+"""What is generated inside a Markdown file: the text between <!-- mark --> and <!-- /mark -->."""
+
+import re
+
+from .address import badge
+from .lesson import VERDICTS, lessons
+
+
+def marked(text: str, mark: str, content: str) -> str:
+    """The text with new content between the two marks. Raises ValueError if they are not there."""
+    start, end = f"<!-- {mark} -->\n", f"<!-- /{mark} -->"
+    if not re.search(f"{start}.*{end}", text, re.DOTALL):
+        raise ValueError(f"There is no place for {mark}: put {start.strip()} and {end} on lines where it belongs.")
+    before, _, rest = text.partition(start)
+    return f"{before}{start}{content}\n{end}{rest.partition(end)[2]}"
+
+
+def lesson_table() -> str:
+    """One row a lesson, with its last measured time and its verdicts."""
+    rows = ["| lesson | measured | claims: hold / refuted / not shown / by reading | |", "|---|---|---|---|"]
+    for lesson in lessons():
+        counts = " / ".join(str(lesson.verdicts[verdict]) for verdict in VERDICTS) if lesson.verdicts else "–"
+        name = lesson.path.name
+        rows.append(f"| [{lesson.title}](notebooks/{name}) | {lesson.cost} | {counts} | {badge(name)} |")
+    return "\n".join(rows)
+
+
+def with_table(text: str) -> str:
+    """The README's text with its table of lessons renewed."""
+    return marked(text, "lessons", lesson_table())

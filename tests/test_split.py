@@ -280,18 +280,6 @@ def test_label_noise_reaches_every_other_class_evenly():
     assert all(900 < count < 1100 for count in counts.values())
 
 
-@pytest.mark.parametrize(("size", "pixels"), [(8, 4), (9, 3), (8, 1), (10, 4), (7, 5)])
-def test_shrinking_is_the_mean_of_the_pixels_below(size, pixels):
-    split = make(20, channels=3, size=size)
-    small = split.resize(pixels).images
-    assert small.shape == (20, 3, pixels, pixels) and small.dtype == torch.uint8
-    below = [slice(i * size // pixels, -(-(i + 1) * size // pixels)) for i in range(pixels)]
-    for i, rows in enumerate(below):
-        for j, columns in enumerate(below):
-            mean = split.images[:, :, rows, columns].double().mean((2, 3))
-            assert (small[:, :, i, j] - mean).abs().max() <= 0.5 + 1e-4
-
-
 def test_resize_grows_and_keeps():
     split = make(5, size=4)
     assert torch.equal(split.resize(4).images, split.images)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from ..measures.embedding import standardise
+from ..measures.retrieval import distances
 from .case import Case
 from .findings import FINE, LOOK, NOT_CHECKED, WRONG, Finding, percent
 
@@ -61,10 +62,10 @@ def _votes(space: torch.Tensor, targets: torch.Tensor, classes: int) -> torch.Te
     k = min(NEIGHBOURS, len(space) - 1)
     shares = []
     for start in range(0, len(space), 1000):
-        distances = torch.cdist(space[start : start + 1000], space)
-        rows = torch.arange(len(distances))
-        distances[rows, rows + start] = torch.inf
-        nearest = distances.topk(k, largest=False).indices
+        away = distances(space[start : start + 1000], space)
+        rows = torch.arange(len(away))
+        away[rows, rows + start] = torch.inf
+        nearest = away.topk(k, largest=False).indices
         shares.append(F.one_hot(targets[nearest], classes).float().mean(1))
     return torch.cat(shares)
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from ..data.split import Split
 from ..evidence.effects import wilson
+from ..measures.retrieval import distances
 from .case import Case
 from .findings import FINE, LOOK, NOT_CHECKED, WRONG, Finding, percent
 
@@ -65,7 +66,7 @@ def _near_copies(case: Case) -> float:
     train, val = case.pixels
     near = 0
     for images, space in zip(case.val_sample.images.split(1000), val.split(1000), strict=True):
-        closest = case.sample.images[torch.cdist(space, train).argmin(1)]
+        closest = case.sample.images[distances(space, train).argmin(1)]
         difference = (images.float() - closest.float()).flatten(1).square().mean(1).sqrt()
         near += int((difference < 0.05 * images.float().flatten(1).std(1)).sum())
     return near / len(val)

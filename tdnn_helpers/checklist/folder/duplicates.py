@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from sklearn.decomposition import PCA
 
-from ...data.split import Split
+from ...data.split import Split, area_average
 from ..case import digests
 from ..findings import FINE, LOOK, WRONG, Finding, percent
 from .images import Folder
@@ -60,7 +59,7 @@ def _near(images: torch.Tensor) -> tuple[torch.Tensor, float]:
     """(P×2 positions, the distance below which two pictures count as one)."""
     if len(images) < 3:
         return torch.empty(0, 2, dtype=torch.long), LEAST
-    small = F.interpolate(images.float(), size=(SIDE, SIDE), mode="area")
+    small = area_average(images.float(), SIDE)
     small = small - small.flatten(1).mean(1)[:, None, None, None]
     small = small / small.flatten(1).norm(dim=1).clamp_min(1e-6)[:, None, None, None]
     full = small.flatten(1)

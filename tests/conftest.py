@@ -1,7 +1,16 @@
-"""What every unit test starts from: one thread, the standard budget, and runs that land in a temporary folder."""
+"""What every unit test starts from: one thread, the standard budget, runs that land in a temporary folder; and the data
+and models that several files look at. Those are made once: a test that changes one works on a copy."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
+
+from tdnn_helpers.data.sets import load
+from tdnn_helpers.models.backbone import pretrained
+from tdnn_helpers.models.networks import small_cnn
+from tdnn_helpers.train.loop import fit
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,3 +29,40 @@ def clean_environment(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TDNN_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("TDNN_DEVICE", "cpu")
+
+
+@pytest.fixture
+def random_state_is_left_alone():
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    yield
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1] and (np.random.get_state()[1] == before[2]).all()
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return load("digits")
+
+
+@pytest.fixture(scope="session")
+def few(digits):
+    return digits.take(120, seed=0)
+
+
+@pytest.fixture(scope="session")
+def trained(digits):
+    """A small network that reads digits; whoever asks it puts it into the mode it needs."""
+    torch.manual_seed(0)
+    model = small_cnn(digits, width=4)
+    fit(model, digits, steps=100, seed=0, device="cpu")
+    return model
+
+
+@pytest.fixture(scope="session")
+def backbone():
+    return pretrained()
+
+
+@pytest.fixture(scope="session")
+def emoji():
+    return load("emoji").take(6, seed=0)

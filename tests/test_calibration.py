@@ -10,29 +10,23 @@ from scipy.stats import binomtest
 from tdnn_helpers.figures.measures import plot_reliability
 from tdnn_helpers.measures.calibration import expected_calibration_error, fit_temperature, reliability
 
-
-@pytest.fixture
-def answers():
-    generator = torch.Generator().manual_seed(0)
-    return (3 * torch.randn(500, 4, generator=generator)).softmax(1), torch.randint(4, (500,), generator=generator)
+DRAWS = torch.Generator().manual_seed(0)
+P, TARGETS = (3 * torch.randn(500, 4, generator=DRAWS)).softmax(1), torch.randint(4, (500,), generator=DRAWS)
 
 
-def test_the_table_agrees_with_a_loop(answers):
-    p, targets = answers
-    table = reliability(p, targets, bins=10)
-    error = 0.0
-    for b in range(10):
-        rows = [i for i in range(500) if b / 10 < p[i].max().item() <= (b + 1) / 10]
-        assert table["count"][b] == len(rows)
-        if not rows:
-            assert np.isnan(table["accuracy"][b]) and np.isnan(table["confidence"][b])
-            continue
-        accuracy = np.mean([p[i].argmax() == targets[i] for i in rows])
-        confidence = np.mean([p[i].max().item() for i in rows])
-        assert (table["accuracy"][b], table["confidence"][b]) == pytest.approx((accuracy, confidence))
-        error += len(rows) / 500 * abs(accuracy - confidence)
-    assert expected_calibration_error(p, targets, bins=10) == pytest.approx(error)
-    assert table["count"].sum() == 500
+@pytest.mark.parametrize("bins", [10, 15])
+def test_the_table_agrees_with_a_loop(bins):
+    table, error = reliability(P, TARGETS, bins=bins), 0.0
+    confidence, right = P.max(1).values.double().numpy(), (P.argmax(1) == TARGETS).numpy()
+    for b in range(bins):
+        rows = (b / bins < confidence) & (confidence <= (b + 1) / bins)
+        assert table["count"][b] == rows.sum()
+        means = (right[rows].mean(), confidence[rows].mean()) if rows.any() else (np.nan, np.nan)
+        assert (table["accuracy"][b], table["confidence"][b]) == pytest.approx(means, nan_ok=True)
+        error += rows.mean() * abs(means[0] - means[1]) if rows.any() else 0
+    assert table["count"].sum() == 500 and len(table) == bins
+    if bins == 15:  # the number that a published error has
+        assert expected_calibration_error(P, TARGETS) == pytest.approx(error)
 
 
 def test_confidence_of_exactly_1_and_on_an_edge_have_their_bins():
@@ -51,34 +45,39 @@ def test_labels_drawn_from_the_probabilities_are_calibrated_and_sharper_ones_are
     assert fit_temperature(3 * logits, targets) == pytest.approx(3, abs=0.15)
 
 
-def test_no_other_temperature_is_better(answers):
-    logits, targets = answers[0].log(), answers[1].clone()
+def test_no_other_temperature_is_better():
+    logits, targets = P.log().double(), TARGETS.clone()
     targets[:200] = logits[:200].argmax(1)  # better than a guess, and too sure
     best = fit_temperature(logits, targets)
-    at_best = F.cross_entropy(logits.double() / best, targets)
+    at_best = F.cross_entropy(logits / best, targets)
     assert 1 < best < 50
-    assert all(F.cross_entropy(logits.double() / t, targets) >= at_best - 1e-9 for t in np.geomspace(0.05, 500, 60))
+    assert all(F.cross_entropy(logits / t, targets) >= at_best - 1e-9 for t in np.geomspace(0.05, 500, 60))
 
 
-def test_bad_input_gets_one_sentence(answers):
-    p, targets = answers
-    with pytest.raises(ValueError, match="softmax of logits first"):
-        expected_calibration_error(p.log(), targets)
-    with pytest.raises(ValueError, match="softmax of logits first"):
-        reliability(torch.tensor([[1.5, -0.5]]), torch.tensor([0]))
-    with pytest.raises(ValueError, match="softmax of logits first"):
-        reliability(torch.full_like(p, torch.nan), targets)
-    for wrong in ((p, targets[:9]), (p[0], targets), (p[:0], targets[:0])):
-        with pytest.raises(ValueError, match="N×K and targets N, at least one"):
-            reliability(*wrong)
-    logits = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
-    for targets in ([0, 1], [1, 0]):  # all right, all wrong
-        with pytest.raises(ValueError, match="no temperature is best for these 2 answers.*more validation images"):
-            fit_temperature(logits, torch.tensor(targets))
+NO_SUM, NO_SHAPE = "softmax of logits first", "N×K and targets N, at least one"
+NO_BEST = "no temperature is best for these 2 answers.*more validation images"
 
 
-def test_the_figure_has_a_panel_for_each_table(answers):
-    figure = plot_reliability({"before": reliability(*answers), "after": reliability(*answers, bins=5)})
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: expected_calibration_error(P.log(), TARGETS), NO_SUM),
+        (lambda: reliability(torch.tensor([[1.5, -0.5]]), torch.tensor([0])), NO_SUM),
+        (lambda: reliability(torch.full_like(P, torch.nan), TARGETS), NO_SUM),
+        (lambda: reliability(P, TARGETS[:9]), NO_SHAPE),
+        (lambda: reliability(P[0], TARGETS), NO_SHAPE),
+        (lambda: reliability(P[:0], TARGETS[:0]), NO_SHAPE),
+        (lambda: fit_temperature(torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1])), NO_BEST),  # all right
+        (lambda: fit_temperature(torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([1, 0])), NO_BEST),  # all wrong
+    ],
+)
+def test_bad_input_gets_one_sentence(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+def test_the_figure_has_a_panel_for_each_table():
+    figure = plot_reliability({"before": reliability(P, TARGETS), "after": reliability(P, TARGETS, bins=5)})
     assert [axis.get_title() for axis in figure.axes] == ["before", "after"]
     bars = figure.axes[1].patches
     assert len(bars) == 5 and sum(bar.get_height() for bar in bars) == pytest.approx(100)
@@ -86,16 +85,11 @@ def test_the_figure_has_a_panel_for_each_table(answers):
     plt.close(figure)
 
 
-def test_a_bin_with_few_answers_has_no_dot():
+def test_a_bin_with_fewer_than_20_answers_has_no_dot():
     p = torch.tensor([[0.95, 0.05]] * 20 + [[0.65, 0.35]] * 19)
-    table = reliability(p, torch.zeros(39, dtype=torch.int64), bins=10)
-
-    def drawn(**fewest):
-        figure = plot_reliability({"both": table}, **fewest)
-        plt.close(figure)
-        line, _, (bars,) = figure.axes[0].containers[-1]
-        return line.get_xdata().tolist(), bars.get_segments()
-
-    assert drawn()[0] == pytest.approx([95]) and drawn(fewest=1)[0] == pytest.approx([65, 95])
+    figure = plot_reliability({"both": reliability(p, torch.zeros(39, dtype=torch.int64), bins=10)})
+    plt.close(figure)
+    line, _, (bars,) = figure.axes[0].containers[-1]
     wilson = binomtest(20, 20).proportion_ci(method="wilson")
-    assert drawn()[1][0][:, 1] == pytest.approx([100 * wilson.low, 100 * wilson.high], abs=0.01)
+    assert line.get_xdata() == pytest.approx([95])
+    assert bars.get_segments()[0][:, 1] == pytest.approx([100 * wilson.low, 100 * wilson.high], abs=0.01)

@@ -8,20 +8,24 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.stats import binomtest
 from torch import nn
 
-from tdnn_helpers.checklist import Finding, Note, Report, checklist
-from tdnn_helpers.checklist.case import interval
+from tdnn_helpers.checklist import Finding, Report, check_model
 from tdnn_helpers.checklist.labels import _votes
 from tdnn_helpers.core.progress import quiet
 from tdnn_helpers.data.sets import load
+from tdnn_helpers.evidence.effects import wilson
 from tdnn_helpers.models.networks import mlp, small_cnn
-from tdnn_helpers.train.loop import History, fit
+from tdnn_helpers.train.loop import fit
+from tdnn_helpers.train.run import History
+
+TRAIN, VAL = load("digits").split(0.7, seed=0)
 
 
-def trained(train, val, epochs=3, **choices):
+def trained(train, val, epochs=3):
     torch.manual_seed(0)
-    model = small_cnn(train, width=8, **choices)
+    model = small_cnn(train, width=8)
     with quiet():
         return model, fit(model, train, val=val, epochs=epochs, batch_size=64, device="cpu")
 
@@ -34,22 +38,32 @@ def on_the_cpu():
 
 
 @pytest.fixture(scope="module")
-def digits():
-    return load("digits").split(0.7, seed=0)
-
-
-@pytest.fixture(scope="module")
-def healthy(digits):
+def healthy():
     """(model, history) of a pipeline without a fault."""
-    return trained(*digits)
+    return trained(TRAIN, VAL)
 
 
 @pytest.fixture(scope="module")
-def healthy_report(digits, healthy):
-    return checklist(healthy[0], *digits, history=healthy[1])
+def healthy_report(healthy):
+    return check_model(healthy[0], TRAIN, VAL, history=healthy[1])
 
 
-def untrained(train, *after, seed=0, **choices):
+@pytest.fixture
+def examine(healthy):
+    """``examine(point, status, words …)``: the report on the healthy pipeline with something else in it. The point has
+    that status, and its texts hold these words."""
+
+    def run(point, status, *words, model=healthy[0], train=TRAIN, val=VAL, **settings):
+        report = check_model(model, train, val, **settings)
+        finding = report[point]
+        assert finding.status == status, finding
+        assert all(word in f"{finding.evidence} {finding.advice}" for word in words), finding
+        return report
+
+    return run
+
+
+def untrained(*after, train=TRAIN, seed=0, **choices):
     """A small perceptron, with other layers behind it."""
     torch.manual_seed(seed)
     return nn.Sequential(*mlp(train, hidden=(32,), **choices), *after)
@@ -65,106 +79,97 @@ def two_classes(split):
 def test_a_healthy_pipeline_raises_no_alarm(healthy_report):
     assert [finding.status for finding in healthy_report.findings] == ["fine"] * 6 + ["look"], healthy_report
     assert healthy_report.worst == "look" and "No external split" in healthy_report[7].evidence
+    assert "penultimate features: 9" in healthy_report[5].evidence and "an untrained copy" in healthy_report[5].evidence
 
 
 def test_a_healthy_pipeline_on_1500_clothes_has_nothing_wrong():
     train, val = load("fashion-mnist").take(1500, seed=0).split(0.7, seed=0)
     model, history = trained(train, val, epochs=2)
-    report = checklist(model, train, val, history=history)
+    report = check_model(model, train, val, history=history)
     assert report.worst != "wrong", report
     assert [report[point].status for point in (1, 2, 3, 4)] == ["fine"] * 4, report
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_an_untrained_network_has_no_fault_in_its_output(digits, seed):
-    train, val = (two_classes(split) for split in digits)  # two small logits often lie in [0, 1] by chance
-    assert checklist(untrained(train, seed=seed), train, val)[4].status == "fine"
+def test_an_untrained_network_has_no_fault_in_its_output(examine, seed):
+    train, val = map(two_classes, (TRAIN, VAL))  # two small logits often lie in [0, 1] by chance
+    examine(4, "fine", model=untrained(train=train, seed=seed), train=train, val=val)
 
 
-def test_an_untrained_network_has_no_curves_and_nothing_to_lose(digits):
-    report = checklist(untrained(digits[0]), *digits)
+def test_an_untrained_network_has_no_curves_and_nothing_to_lose(examine):
+    report = examine(7, "not checked", model=untrained())
     assert "No history" in report[5].evidence and "untrained" in report[5].evidence
-    assert report[7].status == "not checked"
 
 
 # Point 1
 
 
-def test_constant_images(digits, healthy):
-    train, val = digits
-    images = train.images.clone()
+def test_constant_images(examine):
+    images = TRAIN.images.clone()
     images[:100] = 0
-    report = checklist(healthy[0], replace(train, images=images), val)
-    assert report[1].status == "wrong" and "7.95 %" in report[1].evidence
+    examine(1, "wrong", "7.95 %", train=replace(TRAIN, images=images))
 
 
-def test_images_that_say_nothing_about_the_class(digits, healthy):
-    train, val = (s.with_targets(s.targets[torch.randperm(len(s))], s.classes) for s in digits)
-    report = checklist(healthy[0], train, val)
-    assert report[1].status == "look" and "no better than naming" in report[1].evidence
+def test_images_that_say_nothing_about_the_class(examine):
+    train, val = (s.with_targets(s.targets[torch.randperm(len(s))], s.classes) for s in (TRAIN, VAL))
+    report = examine(1, "look", "no better than naming", train=train, val=val)
     assert report[3].status == "not checked" and report.suspects == []
 
 
 @pytest.mark.parametrize(("stages", "status"), [(3, "fine"), (4, "look")])
-def test_an_image_that_shrinks_away_before_the_last_convolution(digits, stages, status):
-    layers = [
-        layer for _ in range(stages) for layer in (nn.Conv2d(1, 1, 3, padding=1), nn.MaxPool2d(2, ceil_mode=True))
-    ]
-    report = checklist(nn.Sequential(*layers, nn.Flatten(), nn.Linear(1, 10)), *digits)
-    assert report[1].status == status and ("1×1 and thus" in report[1].evidence) == (status == "look")
+def test_an_image_that_shrinks_away_before_the_last_convolution(examine, stages, status):
+    stage = nn.Conv2d(1, 1, 3, padding=1), nn.MaxPool2d(2, ceil_mode=True)
+    layers = [copy.deepcopy(layer) for _ in range(stages) for layer in stage]
+    report = examine(1, status, model=nn.Sequential(*layers, nn.Flatten(), nn.Linear(1, 10)))
+    assert ("1×1 and thus" in report[1].evidence) == (status == "look")
 
 
-# Point 2
+# Point 2, and models that are faulty in other points
 
 
-class Scale(nn.Module):
-    def __init__(self, factor):
+class Through(nn.Module):
+    """A layer without weights."""
+
+    def __init__(self, function):
         super().__init__()
-        self.factor = factor
+        self.function = function
 
     def forward(self, images):
-        return images * self.factor
+        return self.function(images)
 
 
-class ToBytes(nn.Module):
-    def forward(self, images):
-        return images.to(torch.uint8).float()
+def times(factor):
+    return Through(lambda images: images * factor)
 
 
-def test_inputs_from_0_to_255(digits):
-    report = checklist(untrained(digits[0], inputs=Scale(255.0)), *digits)
-    assert report[2].status == "wrong" and "to 255." in report[2].evidence
-    report = checklist(small_cnn(digits[0], width=8, inputs=Scale(255.0)), *digits)
-    assert report[2].status == "look" and "may hide" in report[2].evidence
-
-
-@pytest.mark.parametrize("inputs", [Scale(1 / 255), ToBytes()])
-def test_inputs_that_hardly_vary(digits, inputs):
-    assert checklist(untrained(digits[0], inputs=inputs), *digits)[2].status == "wrong"
-
-
-def test_inputs_that_are_not_finite(digits):
-    report = checklist(untrained(digits[0], inputs=Scale(float("nan"))), *digits)
-    assert report[2].status == "wrong" and "not all finite" in report[2].evidence
-    assert report[4].status == "wrong" and report[7].status == "not checked"
-
-
-def test_inputs_from_0_to_1_are_fine(digits):
-    assert checklist(untrained(digits[0], inputs=nn.Identity()), *digits)[2].status == "fine"
+@pytest.mark.parametrize(
+    ("model", "status", "words"),
+    [
+        (untrained(inputs=nn.Identity()), "fine", ""),
+        (untrained(inputs=times(255.0)), "wrong", "to 255."),
+        (small_cnn(TRAIN, width=8, inputs=times(255.0)), "look", "may hide"),
+        (untrained(inputs=times(1 / 255)), "wrong", "hardly varies"),
+        (untrained(inputs=Through(lambda images: images.to(torch.uint8).float())), "wrong", "only 2 are left"),
+        (untrained(inputs=times(float("nan"))), "wrong", "not all finite"),
+    ],
+)
+def test_the_range_of_the_inputs(examine, model, status, words):
+    report = examine(2, status, words, model=model)
+    if "finite" in words:
+        assert report[4].status == "wrong" and report[7].status == "not checked"
+    if "255" in words:
+        assert report[4].status == "wrong" and "far too large at the start" in report[4].advice
 
 
 # Point 3
 
 
-def test_flipped_labels_and_where_they_are(digits, healthy, healthy_report):
-    train, val = digits
-    noisy = train.with_label_noise(0.1, seed=1)
-    report = checklist(healthy[0], noisy, val)
-    assert report[3].status == "wrong"
-    flipped = noisy.extra["flipped"]
-    assert flipped[report.suspects].float().mean() > 0.9 and len(report.suspects) > 0.8 * flipped.sum()
-    assert flipped[report.suspects[:10]].all()
-    assert len(healthy_report.suspects) < 0.01 * len(train)
+def test_flipped_labels_and_where_they_are(examine, healthy_report):
+    noisy = TRAIN.with_label_noise(0.1, seed=1)
+    suspects, flipped = examine(3, "wrong", train=noisy).suspects, noisy.extra["flipped"]
+    assert flipped[suspects].float().mean() > 0.9 and len(suspects) > 0.8 * flipped.sum()
+    assert flipped[suspects[:10]].all()
+    assert len(healthy_report.suspects) < 0.01 * len(TRAIN)
 
 
 def test_neighbours_never_count_the_image_itself():
@@ -173,160 +178,121 @@ def test_neighbours_never_count_the_image_itself():
     assert torch.allclose(_votes(space, targets, 2), torch.tensor(expected))
 
 
-def test_identical_images_with_different_labels(digits, healthy):
-    train, val = digits
-    images = train.images.clone()
-    images[train.targets == 3] = images[(train.targets == 8).nonzero()[0]]
-    report = checklist(healthy[0], replace(train, images=images), val)
-    count = int((train.targets == 3).sum()) + 1
-    assert report[3].status == "wrong" and f"{count} training images" in report[3].evidence
+def test_identical_images_with_different_labels(examine):
+    images, three = TRAIN.images.clone(), TRAIN.targets == 3
+    images[three] = images[(TRAIN.targets == 8).nonzero()[0]]
+    train = replace(TRAIN, images=images)
+    report = examine(3, "wrong", f"{int(three.sum()) + 1} training images", train=train)
     assert "exact copies" in report[1].evidence
 
 
-def test_classes_of_different_size(digits, healthy):
-    train, val = digits
-    rare = train[(train.targets != 4) | (torch.arange(len(train)) < 100)]
-    report = checklist(healthy[0], rare, val)
-    assert report[3].status == "look" and "balanced accuracy" in report[3].advice
-    report = checklist(healthy[0], train[train.targets != 4], val)
-    assert report[3].status == "wrong" and '"4" has no training image' in report[3].evidence
+def test_classes_of_different_size(examine):
+    rare = TRAIN[(TRAIN.targets != 4) | (torch.arange(len(TRAIN)) < 100)]
+    assert "balanced accuracy" in examine(3, "look", train=rare)[3].advice
+    examine(3, "wrong", '"4" has no training image', train=TRAIN[TRAIN.targets != 4])
 
 
 # Point 4
 
 
-class Detached(nn.Module):
-    def forward(self, images):
-        return images.detach()
+def bce(out, y):
+    return F.binary_cross_entropy_with_logits(out[:, 0], y.float())
 
 
-class Blank(nn.Module):
-    def forward(self, images):
-        return images * 0 + 0.5
+def smooth(out, y):
+    return F.cross_entropy(out, y, label_smoothing=0.1)
 
 
-class Tuple(nn.Module):
-    def forward(self, images):
-        return images, images
+@pytest.mark.parametrize(
+    ("model", "loss", "status", "words"),
+    [
+        # A perfect answer then has the loss ln(e + 9) − 1.
+        (untrained(nn.Softmax(1)), None, "wrong", ("a softmax inside the model", "a loss of 1.46")),
+        (untrained(), lambda out, y: F.cross_entropy(out.softmax(1), y), "wrong", ("a softmax inside the loss",)),
+        (
+            untrained(nn.Softmax(1)),
+            lambda out, y: F.nll_loss(out.clamp_min(1e-8).log(), y),
+            "fine",
+            ("the loss expects that",),
+        ),
+        (untrained(), F.cross_entropy, "fine", ()),
+        (untrained(), smooth, "fine", ()),
+        (untrained(nn.LogSoftmax(1)), F.nll_loss, "fine", ()),
+        (untrained(nn.Sigmoid()), None, "wrong", ("a sigmoid inside the model",)),
+        (untrained(nn.ReLU()), None, "look", ("No output can be negative",)),
+        (untrained(outputs=1), None, "wrong", ("1 output,",)),
+        (untrained(outputs=9), None, "wrong", ("9 outputs",)),
+        (untrained(outputs=12), None, "look", ("12 outputs",)),
+        # A small loss alone is no fault: equal outputs have the same.
+        (untrained(), lambda out, y: 0.1 * F.cross_entropy(out, y) - 0.1 * out.mean(), "fine", ()),
+        (untrained(), lambda out, y: (out.argmax(1) != y).float().mean(), "wrong", ("no gradient",)),
+        (untrained(inputs=Through(lambda images: images * 0 + 0.5)), None, "wrong", ("by heart",)),
+    ],
+)
+def test_output_and_loss(examine, model, loss, status, words):
+    examine(4, status, *words, model=model, loss=loss)
 
 
-def test_softmax_inside_the_model(digits):
-    report = checklist(untrained(digits[0], nn.Softmax(1)), *digits)
-    assert report[4].status == "wrong" and "a softmax inside the model" in report[4].evidence
-    assert "a loss of 1.46" in report[4].evidence  # ln(e + 9) − 1
+@pytest.mark.parametrize(
+    ("after", "loss", "status", "words"),
+    [
+        ((), None, "wrong", ()),
+        ((), F.cross_entropy, "wrong", ()),
+        ((), lambda out, y: F.cross_entropy(out, y[:, None].float()), "wrong", ("exactly 0", "binary_cross_entropy")),
+        ((), bce, "fine", ()),
+        ((nn.Sigmoid(),), bce, "wrong", ()),
+    ],
+)
+def test_one_output_for_two_classes(examine, after, loss, status, words):
+    train, val = map(two_classes, (TRAIN, VAL))
+    model = untrained(*after, train=train, outputs=1)
+    examine(4, status, *words, model=model, train=train, val=val, loss=loss)
 
 
-def test_softmax_inside_the_loss(digits):
-    report = checklist(untrained(digits[0]), *digits, loss=lambda out, y: F.cross_entropy(out.softmax(1), y))
-    assert report[4].status == "wrong" and "a softmax inside the loss" in report[4].evidence
-
-
-def test_softmax_that_the_loss_expects(digits):
-    model = untrained(digits[0], nn.Softmax(1))
-    report = checklist(model, *digits, loss=lambda out, y: F.nll_loss(out.clamp_min(1e-8).log(), y))
-    assert report[4].status == "fine" and "the loss expects that" in report[4].evidence
-
-
-@pytest.mark.parametrize("loss", [F.cross_entropy, lambda out, y: F.cross_entropy(out, y, label_smoothing=0.1)])
-def test_common_losses_are_fine(digits, loss):
-    assert checklist(untrained(digits[0]), *digits, loss=loss)[4].status == "fine"
-    assert checklist(untrained(digits[0], nn.LogSoftmax(1)), *digits, loss=F.nll_loss)[4].status == "fine"
-
-
-def test_sigmoid_or_relu_behind_the_last_layer(digits):
-    report = checklist(untrained(digits[0], nn.Sigmoid()), *digits)
-    assert report[4].status == "wrong" and "a sigmoid inside the model" in report[4].evidence
-    report = checklist(untrained(digits[0], nn.ReLU()), *digits)
-    assert report[4].status == "look" and "No output can be negative" in report[4].evidence
-
-
-def test_one_output_for_two_classes(digits):
-    train, val = (two_classes(split) for split in digits)
-    one = untrained(train, outputs=1)
-    assert checklist(one, train, val)[4].status == "wrong"
-    assert checklist(one, train, val, loss=F.cross_entropy)[4].status == "wrong"
-    always_zero = checklist(one, train, val, loss=lambda out, y: F.cross_entropy(out, y[:, None].float()))
-    assert "exactly 0" in always_zero[4].evidence and "binary_cross_entropy" in always_zero[4].advice
-
-    def binary(out, y):
-        return F.binary_cross_entropy_with_logits(out[:, 0], y.float())
-
-    assert checklist(one, train, val, loss=binary)[4].status == "fine"
-    assert checklist(untrained(train, nn.Sigmoid(), outputs=1), train, val, loss=binary)[4].status == "wrong"
-
-
-@pytest.mark.parametrize(("outputs", "status"), [(1, "wrong"), (9, "wrong"), (12, "look")])
-def test_wrong_number_of_outputs(digits, outputs, status):
-    report = checklist(untrained(digits[0], outputs=outputs), *digits)
-    assert report[4].status == status and f"{outputs} output" in report[4].evidence
-
-
-def test_inputs_from_0_to_255_show_in_the_loss_at_the_start(digits):
-    report = checklist(untrained(digits[0], inputs=Scale(255.0)), *digits)
-    assert report[4].status == "wrong" and "far too large at the start" in report[4].advice
-
-
-def test_a_loss_below_that_of_knowing_nothing(digits):
-    report = checklist(
-        untrained(digits[0]), *digits, loss=lambda out, y: 0.1 * F.cross_entropy(out, y) - 0.1 * out.mean()
-    )
-    assert report[4].status == "fine"  # a small loss alone is no fault: equal outputs have the same
-
+def test_a_loss_below_that_of_knowing_nothing(examine):
     class Leak(nn.Module):
         def __init__(self):
             super().__init__()
             self.layer = nn.Linear(64, 10)
 
         def forward(self, images):
-            return (
-                0.01 * self.layer(images.flatten(1))
-                + 9 * F.one_hot((images[:, 0, 0, 0] * 255).round().clamp(0, 9).long(), 10)
-                - 4
-            )
+            told = F.one_hot((images[:, 0, 0, 0] * 255).round().clamp(0, 9).long(), 10)
+            return 0.01 * self.layer(images.flatten(1)) + 9 * told - 4
 
-    train, val = (replace(s, images=s.images.clone()) for s in digits)
+    train, val = (replace(s, images=s.images.clone()) for s in (TRAIN, VAL))
     for split in (train, val):
         split.images[:, 0, 0, 0] = split.targets.to(torch.uint8)
-    report = checklist(Leak(), train, val)
-    assert report[4].status == "wrong" and "means a leak" in report[4].evidence
+    examine(4, "wrong", "means a leak", model=Leak(), train=train, val=val)
 
 
-def test_parameters_that_are_not_finite(digits):
-    model = untrained(digits[0])
-    with torch.no_grad():
-        model[2].weight[0, 0] = float("nan")
-    report = checklist(model, *digits)
-    assert report[4].status == "wrong" and "2.weight" in report[4].evidence
-    assert report[7].status == "not checked"
+def test_parameters_that_are_not_finite(examine):
+    model = untrained()
+    model[2].weight.data[0, 0] = float("nan")
+    assert examine(4, "wrong", "2.weight", model=model)[7].status == "not checked"
 
 
-def test_a_part_without_gradient(digits):
-    model = untrained(digits[0])
-    report = checklist(nn.Sequential(*model[:4], Detached(), *model[4:]), *digits)
-    assert report[4].status == "wrong" and "2.weight, 2.bias" in report[4].evidence
+def test_a_part_without_gradient(examine):
+    model = untrained()
+    cut = nn.Sequential(*model[:4], Through(torch.Tensor.detach), *model[4:])
+    examine(4, "wrong", "2.weight, 2.bias", model=cut)
 
 
-def test_a_loss_without_gradient(digits):
-    report = checklist(untrained(digits[0]), *digits, loss=lambda out, y: (out.argmax(1) != y).float().mean())
-    assert report[4].status == "wrong" and "no gradient" in report[4].evidence
+@pytest.mark.parametrize(
+    "model",
+    [
+        Through(lambda images: (images, images)),
+        nn.Sequential(nn.Flatten(), nn.Linear(7, 10)),
+        nn.Conv2d(1, 10, 3),
+    ],
+)
+def test_a_model_that_cannot_be_run_is_a_finding(examine, model):
+    assert examine(4, "wrong", model=model)[7].status == "not checked"
 
 
-def test_a_network_that_cannot_learn_one_batch(digits):
-    model = untrained(digits[0], inputs=Blank())
-    report = checklist(model, *digits)
-    assert report[4].status == "wrong" and "by heart" in report[4].advice
-
-
-@pytest.mark.parametrize("model", [Tuple(), nn.Sequential(nn.Flatten(), nn.Linear(7, 10)), nn.Conv2d(1, 10, 3)])
-def test_a_model_that_cannot_be_run_is_a_finding(digits, model):
-    report = checklist(model, *digits)
-    assert report[4].status == "wrong" and report[7].status == "not checked"
-
-
-def test_a_last_layer_of_zeros_is_a_usual_start(digits):
-    model = untrained(digits[0])
+def test_a_last_layer_of_zeros_is_a_usual_start(examine):
+    model = untrained()
     nn.init.zeros_(model[-1].weight), nn.init.zeros_(model[-1].bias)
-    assert checklist(model, *digits)[4].status == "fine"
+    examine(4, "fine", model=model)
 
 
 # Point 5
@@ -348,36 +314,26 @@ OVERFITTED = curves([1.5, 0.8, 0.4, 0.1], [1.5, 1.0, 1.2, 1.9])
         (curves([2.0, 1.5, 1.0], [2.1, 1.6, 1.1]), "look", "still falling"),
         (curves([2.0, 1.5, 1.0], [2.1, 1.6, 1.6]), "fine", "2 → 1"),
         (curves([2.0, 0.5, 0.48], [2.1, 0.6, 0.6]), "fine", "2 → 0.48"),
+        (History(diverged_at=3), "wrong", "NaN"),
     ],
 )
-def test_curves(digits, healthy, history, status, words):
-    noisy = untrained(digits[0]) if "fitting" in words else healthy[0]
-    finding = checklist(noisy, *digits, history=history)[5]
-    assert finding.status == status and words in finding.evidence
+def test_curves(examine, healthy, history, status, words):
+    examine(5, status, words, model=untrained() if "fitting" in words else healthy[0], history=history)
 
 
-def test_the_best_weights_of_an_overfitted_run_are_fine(digits, healthy):
-    finding = checklist(healthy[0], *digits, history=OVERFITTED)[5]
-    assert finding.status == "fine" and "its best weights back" in finding.evidence
+def test_the_best_weights_of_an_overfitted_run_are_fine(examine):
+    examine(5, "fine", "its best weights back", history=OVERFITTED)
 
 
-def test_a_run_that_diverged_and_a_frame(digits, healthy):
-    model, history = healthy
-    assert checklist(model, *digits, history=history.frame())[5] == checklist(model, *digits, history=history)[5]
-    diverged = checklist(model, *digits, history=History(diverged_at=3))
-    assert diverged[5].status == "wrong"
+def test_a_history_and_its_frame_say_the_same(examine, healthy, healthy_report):
+    assert examine(5, "fine", history=healthy[1].frame())[5] == healthy_report[5]
 
 
-def test_features_are_compared_with_an_untrained_copy(healthy_report):
-    assert "penultimate features: 9" in healthy_report[5].evidence and "an untrained copy" in healthy_report[5].evidence
-
-
-def test_dead_units(digits, healthy):
+def test_dead_units(examine, healthy):
     model = copy.deepcopy(healthy[0])
     with torch.no_grad():  # the last norm now gives −100 before its ReLU
         model[-5].weight.zero_(), model[-5].bias.fill_(-100.0)
-    finding = checklist(model, *digits)[5]
-    assert finding.status == "wrong" and "100 % of the 32 penultimate features" in finding.evidence
+    examine(5, "wrong", "100 % of the 32 penultimate features", model=model)
 
 
 # Point 6
@@ -387,61 +343,52 @@ def joined(a, b):
     return replace(a, images=torch.cat([a.images, b.images]), targets=torch.cat([a.targets, b.targets]))
 
 
-def test_overlap_of_train_and_validation(digits, healthy):
-    train, val = digits
-    report = checklist(healthy[0], joined(train, val[:20]), val)
-    assert report[6].status == "wrong" and "20 validation images (3.7 %)" in report[6].evidence
+def test_overlap_of_train_and_validation(examine):
+    examine(6, "wrong", "20 validation images (3.7 %)", train=joined(TRAIN, VAL[:20]))
 
 
-def test_almost_identical_images(digits, healthy):
-    train, val = digits
-    images = train.images[:30].clone()
+def test_almost_identical_images(examine):
+    images = TRAIN.images[:30].clone()
     images[:, :, 0, 0] += 1
-    report = checklist(healthy[0], train, joined(val, replace(train[:30], images=images)))
-    assert report[6].status == "look" and "almost identical" in report[6].evidence
+    examine(6, "look", "almost identical", val=joined(VAL, replace(TRAIN[:30], images=images)))
 
 
-def test_groups_on_both_sides(digits, healthy):
-    train, val = digits
-    grouped = replace(train, extra={"group": torch.arange(len(train))})
-    straddling = replace(val, extra={"group": torch.arange(len(val)) + len(train) - 5})
-    apart = replace(val, extra={"group": torch.arange(len(val)) + len(train)})
-    report = checklist(healthy[0], grouped, straddling)
-    assert report[6].status == "wrong" and "5 groups are on both sides" in report[6].evidence
-    assert checklist(healthy[0], grouped, apart)[6].status == "fine"
+@pytest.mark.parametrize(("shared", "status"), [(5, "wrong"), (0, "fine")])
+def test_groups_on_both_sides(examine, shared, status):
+    train = TRAIN.with_extra(group=torch.arange(len(TRAIN)))
+    val = VAL.with_extra(group=torch.arange(len(VAL)) + len(TRAIN) - shared)
+    examine(6, status, "5 groups are on both sides" if shared else "", train=train, val=val)
 
 
-def test_splits_that_do_not_match(digits, healthy):
-    train, val = digits
-    renamed = val.with_targets(val.targets, val.classes[::-1])
-    assert checklist(healthy[0], train, renamed)[6].status == "wrong"
-    assert "no image of 1 classes" in checklist(healthy[0], train, val[val.targets != 4])[6].evidence
-    uneven = val[(val.targets > 4) | (torch.arange(len(val)) < 200)]
-    assert "class shares differ" in checklist(healthy[0], train, uneven)[6].evidence
+def test_splits_that_do_not_match(examine):
+    examine(6, "wrong", val=VAL.with_targets(VAL.targets, VAL.classes[::-1]))
+    examine(6, "look", "no image of 1 classes", val=VAL[VAL.targets != 4])
+    uneven = VAL[(VAL.targets > 4) | (torch.arange(len(VAL)) < 200)]
+    examine(6, "look", "class shares differ", val=uneven)
 
 
-def test_a_small_validation_split_and_its_optimism(digits, healthy):
-    train, val = digits
-    finding = checklist(healthy[0], train, val.with_label_noise(0.3, seed=0).take(100, seed=1))[6]
-    assert finding.status == "look" and "k-fold" in finding.advice
-    assert "would seem 8." in finding.evidence  # the maximum of 20 normal draws is +1.87 sd, and one sd is 4.6 pp
+def test_a_small_validation_split_and_its_optimism(examine):
+    few = VAL.with_label_noise(0.3, seed=0).take(100, seed=1)
+    # The maximum of 20 normal draws is +1.87 sd, and one sd is 4.6 pp.
+    examine(6, "look", "would seem 8.", "k-fold", val=few)
 
 
-def test_interval_of_a_rate():
-    assert interval(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)  # Wilson, from a table
-    assert interval(1.0, 20)[0] == pytest.approx(0.8389, abs=1e-4)
+@pytest.mark.parametrize("level", [0.95, 0.999])
+def test_intervals_are_scipys_for_numbers_and_for_tensors(level):
+    counts = [(0, 7), (3, 20), (20, 20), (50, 100)]
+    known = [(0.0, 1.0), *(binomtest(k, n).proportion_ci(level, method="wilson") for k, n in counts)]
+    share, n = torch.tensor([(0, 0), *((k / n, n) for k, n in counts)], dtype=torch.float64).T
+    assert torch.allclose(torch.stack(wilson(share, n, level), 1), torch.tensor(known, dtype=torch.float64))
+    assert [wilson(*pair, level) for pair in zip(share.tolist(), n.tolist())] == [pytest.approx(ends) for ends in known]
 
 
 # Point 7
 
 
-def test_an_external_split(digits, healthy):
-    train, val = digits
-    inside = checklist(healthy[0], train, val[:300], external=val[300:])
-    assert inside[7].status == "fine"
-    far = replace(val, images=torch.roll(val.images, 2, dims=3))
-    assert checklist(healthy[0], train, val, external=far)[7].status == "wrong"
-    assert "also in the training split" in checklist(healthy[0], train, val, external=train[:50])[7].evidence
+def test_an_external_split(examine):
+    examine(7, "fine", val=VAL[:300], external=VAL[300:])
+    examine(7, "wrong", external=replace(VAL, images=torch.roll(VAL.images, 2, dims=3)))
+    examine(7, "wrong", "also in the training split", external=TRAIN[:50])
 
 
 # Manners
@@ -461,12 +408,12 @@ class Noisy(nn.Module):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_model_and_random_state_are_untouched(digits, training):
-    model = Noisy(digits[0]).train(training)
+def test_model_and_random_state_are_untouched(training):
+    model = Noisy(TRAIN).train(training)
     model(torch.rand(8, 1, 8, 8)).sum().backward()
     before = copy.deepcopy(model.state_dict()), [p.grad.clone() for p in model.parameters()]
     states = random.getstate(), np.random.get_state()[1:3], torch.get_rng_state()
-    checklist(model, *digits)
+    check_model(model, TRAIN, VAL)
     assert all(torch.equal(value, before[0][name]) for name, value in model.state_dict().items())
     assert all(torch.equal(p.grad, grad) for p, grad in zip(model.parameters(), before[1], strict=True))
     assert all(module.training == training for module in model.modules())
@@ -475,40 +422,42 @@ def test_model_and_random_state_are_untouched(digits, training):
     assert torch.equal(torch.get_rng_state(), states[2])
 
 
-def test_the_same_seed_gives_the_same_report(digits, healthy, healthy_report):
-    again = checklist(healthy[0], *digits, history=healthy[1])
+def test_the_same_seed_gives_the_same_report(healthy, healthy_report):
+    again = check_model(healthy[0], TRAIN, VAL, history=healthy[1])
     assert again.findings == healthy_report.findings and again.suspects == healthy_report.suspects
 
 
-def test_bad_splits_get_one_clear_sentence(digits):
-    train, val = digits
-    model = untrained(train)
-    with pytest.raises(ValueError, match="needs class labels, but val holds regression targets"):
-        checklist(model, train, val.with_targets(val.targets.float()))
-    with pytest.raises(ValueError, match="external is empty"):
-        checklist(model, train, val, external=val[:0])
-    with pytest.raises(ValueError, match=r"val are \(1, 4, 4\), but those of train are \(1, 8, 8\)"):
-        checklist(model, train, val.resize(4))
-    with pytest.raises(ValueError, match="one class only"):
-        checklist(model, train.with_targets(train.targets * 0, ["all"]), val)
+@pytest.mark.parametrize(
+    ("splits", "words"),
+    [
+        ((TRAIN, VAL.with_targets(VAL.targets.float())), "needs class labels, but val holds regression targets"),
+        ((TRAIN, VAL, VAL[:0]), "external is empty"),
+        ((TRAIN, VAL.resize(4)), r"val are \(1, 4, 4\), but those of train are \(1, 8, 8\)"),
+        ((TRAIN.with_targets(TRAIN.targets * 0, ["all"]), VAL), "one class only"),
+    ],
+)
+def test_bad_splits_get_one_clear_sentence(splits, words):
+    with pytest.raises(ValueError, match=words):
+        check_model(untrained(), *splits[:2], external=splits[2] if len(splits) > 2 else None)
 
 
 # The report
 
 
-def test_a_finding_has_the_status_of_its_worst_note_and_begins_with_it():
-    notes = [Note("fine", "A."), Note("wrong", "B.", "Do b."), Note("not checked", "C."), Note("look", "D.", "Do b.")]
-    finding = Finding.of(3, notes)
-    assert finding == Finding(3, "Labels", "wrong", "B. D. C. A.", "Do b.")
+def test_a_finding_has_the_status_of_its_worst_part_and_begins_with_it():
+    look = ("look", "D.", "Do b.", "a guess.")
+    parts = [("fine", "A."), ("wrong", "B.", "Do b.", "exact"), ("not checked", "C."), look]
+    expected = Finding("wrong", "B. D. C. A.", "Do b.", "Exact. A guess.", (), "Labels")
+    assert Finding.of("Labels", (Finding(*part) for part in parts)) == expected
 
 
-def test_report_as_text_table_and_frame(healthy_report):
+def test_report_as_text_table_and_frame(healthy_report, tmp_path):
     text, page, frame = str(healthy_report), healthy_report._repr_html_(), healthy_report.frame()
     assert "✓ 3 Labels: fine" in text and max(map(len, text.splitlines())) <= 120
     assert text.splitlines()[-1].startswith("1 look, 6 fine")
     assert page.count("<tr") == 8 and "currentColor" in page and "#" not in page
-    assert list(frame.columns) == ["point", "title", "status", "evidence", "advice"] and list(frame["point"]) == list(
-        range(1, 8)
-    )
-    odd = Report([Finding(1, "<T>", "look", "a < b", "")], [], 1.0)
+    assert page in healthy_report.save(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert list(frame.columns) == ["title", "status", "evidence", "sure", "advice", "files"]
+    assert [title[:2] for title in frame["title"]] == [f"{point} " for point in range(1, 8)]
+    odd = Report((Finding("look", "a < b", title="<T>"),), 1.0)
     assert "a &lt; b" in odd._repr_html_() and "<T>" not in odd._repr_html_() and odd.worst == "look"

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import hashlib
 import io
 import multiprocessing
@@ -21,12 +22,18 @@ from torch import nn
 from tdnn_helpers.data.augment import brightness_contrast, chain, flip, shift
 from tdnn_helpers.data.sets import load
 from tdnn_helpers.models.networks import mlp, small_cnn
-from tdnn_helpers.train import checkpoint as room
+from tdnn_helpers.train import checkpoint
 from tdnn_helpers.train.checkpoint import MAGIC, read, read_history
-from tdnn_helpers.train.loop import Diverged, classification, constant, fit, sgd
+from tdnn_helpers.train.faults import Diverged
+from tdnn_helpers.train.loop import constant, fit, one_cycle, sgd
+from tdnn_helpers.train.objectives import classification
 from tdnn_helpers.train.run import Run
 
 SHORT = dict(epochs=3, batch_size=64, evaluate_every=4)  # 15 steps, 5 an epoch, the last of each epoch smaller
+digits = pytest.fixture(lambda: load("digits").take(300, seed=0), scope="module")
+val = pytest.fixture(lambda: load("digits").take(101, seed=1), scope="module")
+path = pytest.fixture(lambda tmp_path: tmp_path / "deep" / "run.pt")
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
 @pytest.fixture(autouse=True)
@@ -37,21 +44,6 @@ def ctrl_c_raises():
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.fixture(scope="module")
-def digits():
-    return load("digits").take(300, seed=0)
-
-
-@pytest.fixture(scope="module")
-def val():
-    return load("digits").take(101, seed=1)
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "deep" / "run.pt"
-
-
 def network(split, seed=0, kind=mlp, dropout=0.0, **options):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -59,15 +51,17 @@ def network(split, seed=0, kind=mlp, dropout=0.0, **options):
         return nn.Sequential(*model[:-1], nn.Dropout(dropout), model[-1]) if dropout else model
 
 
+def trained(split, path=None, start=0, build=None, **options):
+    """The network and the history of a short run; ``start``: the seed of the first weights."""
+    model = network(split, start, **build or {})
+    return model, fit(model, split, checkpoint=path, **{**SHORT, **options})
+
+
 def outcome(model, history):
     """Everything that must be equal, down to the last bit."""
     rows = [row[:4] for row in history.rows]
     weights = {name: value.tolist() for name, value in model.state_dict().items()}
     return rows, history.step_losses, history.best_step, history.diverged_at, weights
-
-
-class Crash(Exception):
-    pass
 
 
 class Trouble:
@@ -85,23 +79,12 @@ class Trouble:
         return classification(model, batch)
 
 
-def crash():
-    raise Crash
+def throw(error):
+    raise error
 
 
-def press_ctrl_c():
-    signal.raise_signal(signal.SIGINT)
-
-
-def in_pieces(model_of, split, path, piece, what, **options):
-    """Run to the end although every process ends in its step number ``piece``."""
-    for attempt in range(100):
-        model, trouble = model_of(attempt), Trouble(piece, what)
-        try:
-            return model, fit(model, split, objective=trouble, checkpoint=path, **options), attempt
-        except (Crash, KeyboardInterrupt):
-            assert trouble.steps == piece
-    raise AssertionError("the run never ended")
+crash = partial(divmod, 1, 0)  # a ZeroDivisionError
+press_ctrl_c = partial(signal.raise_signal, signal.SIGINT)
 
 
 def growing(first, reverse=False):
@@ -115,7 +98,6 @@ def growing(first, reverse=False):
 
 
 # ---- bit for bit -----------------------------------------------------------------------------------------------------
-
 CASES = {
     "sgd, one cycle": ({}, {}),
     "constant": ({}, dict(schedule=constant)),
@@ -130,86 +112,82 @@ CASES = {
         dict(optimizer=partial(torch.optim.Adam, lr=1e-2), augment=brightness_contrast(0.2), seed=3),
     ),
 }
+# Ctrl-C after 2 or 3 steps is mostly in mid-epoch and between records; a crash goes back to the last record.
+PIECES = [(case, what, piece) for case in CASES for what, piece in [("crash", 6), ("Ctrl-C", 2), ("Ctrl-C", 3)]]
+CASES["early stopping"] = (
+    dict(hidden=()),
+    dict(optimizer=sgd(0.3), schedule=constant, batch_size=32, evaluate_every=1, epochs=None, steps=100, patience=4),
+)
+PIECES += [("early stopping", "crash" if piece % 2 else "Ctrl-C", piece) for piece in range(2, 12)]
 
 
-@pytest.mark.parametrize(("what", "piece"), [(crash, 6), (press_ctrl_c, 2), (press_ctrl_c, 3)])
-@pytest.mark.parametrize("case", CASES)
-def test_a_run_in_pieces_equals_one_run(digits, val, path, case, what, piece):
-    """Ctrl-C after 2 or 3 steps is mostly in mid-epoch and between records; a crash goes back to the last record."""
+@pytest.fixture(scope="module")
+def whole(digits, val):
+    """A function: the outcome of a case that nothing interrupts, trained once."""
+    return functools.cache(lambda case: outcome(*trained(digits, build=CASES[case][0], val=val, **CASES[case][1])))
+
+
+@pytest.mark.parametrize(("case", "what", "piece"), PIECES)
+def test_a_run_in_pieces_equals_one_run(digits, val, path, whole, case, what, piece):
+    """To the end, although every process ends in its step number ``piece``; only the first one's weights may matter."""
     build, options = CASES[case]
-    options = {**SHORT, **options, "val": val}
-    whole = network(digits, **build)
-    expected = outcome(whole, fit(whole, digits, objective=Trouble(), **options))
-    # Every new process starts from other weights: none of them may matter but the first.
-    model, history, attempts = in_pieces(
-        lambda attempt: network(digits, seed=attempt, **build), digits, path, piece, what, **options
-    )
-    assert attempts >= 2 and outcome(model, history) == expected
-    assert model.training
-
-
-@pytest.mark.parametrize("piece", range(2, 12))
-def test_early_stopping_in_pieces(digits, val, path, piece):
-    options = dict(
-        val=val, optimizer=sgd(0.3), schedule=constant, batch_size=32, evaluate_every=1, steps=100, patience=4
-    )
-    whole = network(digits, hidden=())
-    expected = outcome(whole, fit(whole, digits, objective=Trouble(), **options))
-    assert piece < len(expected[1]) < 100
-    what = crash if piece % 2 else press_ctrl_c
-    model, history, attempts = in_pieces(lambda _: network(digits, hidden=()), digits, path, piece, what, **options)
-    assert attempts >= 1 and outcome(model, history) == expected
-
-
-def nan_with_the_last_image(model, batch):
-    loss, metrics = classification(model, batch)
-    return loss + 0 / (batch.indices.max() != 299), metrics  # 0 / False is NaN
+    for attempt in range(100):
+        trouble = Trouble(piece, crash if what == "crash" else press_ctrl_c)
+        try:
+            model, history = trained(digits, path, start=attempt, build=build, val=val, objective=trouble, **options)
+            break
+        except (ZeroDivisionError, KeyboardInterrupt):
+            assert trouble.steps == piece
+    else:
+        pytest.fail("the run never ended")
+    assert outcome(model, history) == whole(case)
+    assert piece < len(history.step_losses) < 100 and model.training
+    assert attempt >= (1 if case == "early stopping" else 2)
 
 
 @pytest.mark.parametrize("on_divergence", ["raise", "stop"])
 def test_divergence_in_pieces(digits, path, on_divergence):
     """The first NaN is found late, and at the right step, also where Ctrl-C came between the two."""
-    options = dict(steps=30, batch_size=64, evaluate_every=30, on_divergence=on_divergence)
+    options = dict(epochs=None, steps=30, evaluate_every=30, on_divergence=on_divergence)
     order = torch.randperm(300, generator=torch.Generator().manual_seed(0)).tolist()
     first = order.index(299) // 64 + 1
     assert 1 <= first < 6
 
     class Hopeless(Trouble):
         def __call__(self, model, batch):
-            super().__call__(model, batch)
-            return nan_with_the_last_image(model, batch)
+            loss, metrics = super().__call__(model, batch)
+            return loss + 0 / (batch.indices.max() != 299), metrics  # 0 / False is NaN
 
     with pytest.raises(KeyboardInterrupt):
-        fit(network(digits), digits, objective=Hopeless(6, press_ctrl_c), checkpoint=path, **options)
+        trained(digits, path, objective=Hopeless(6, press_ctrl_c), **options)
     if on_divergence == "raise":
         with pytest.raises(Diverged, match=f"nan at step {first} of 30"):
-            fit(network(digits), digits, objective=Hopeless(), checkpoint=path, **options)
+            trained(digits, path, objective=Hopeless(), **options)
     else:
         for _ in range(2):
-            history = fit(network(digits), digits, objective=Hopeless(), checkpoint=path, **options)
+            _, history = trained(digits, path, objective=Hopeless(), **options)
             assert history.diverged_at == first == len(history.step_losses)
 
 
 def test_a_finished_run_returns_at_once(digits, val, path):
-    options = {**SHORT, "val": val, "patience": 1, "optimizer": sgd(2.0)}
-    model = network(digits)
-    first = fit(model, digits, objective=Trouble(), checkpoint=path, **options)
-    content, again, idle = path.read_bytes(), network(digits, seed=5), Trouble(1, crash)
-    second = fit(again, digits, objective=idle, checkpoint=path, **options)
+    options = dict(val=val, patience=1, optimizer=sgd(2.0))
+    model, first = trained(digits, path, objective=Trouble(), **options)
+    content, idle = path.read_bytes(), Trouble(1, crash)
+    again, second = trained(digits, path, start=5, objective=idle, **options)
     assert idle.steps == 0 and second == first and second is not first
     assert outcome(again, second) == outcome(model, first)
     assert path.read_bytes() == content and read_history(path) == first
     assert [file.name for file in path.parent.iterdir()] == ["run.pt"]
+    assert "order" not in read(path)["settings"]  # files that were written before fit had orders still go on
 
 
-def test_nothing_changes_for_the_caller(digits, path):
-    plain, kept = network(digits, dropout=0.5), network(digits, dropout=0.5)
+def test_nothing_changes_for_the_caller(digits, val, path, whole):
+    expected = whole("dropout")
     torch.manual_seed(5)
     before, handler = torch.get_rng_state(), signal.getsignal(signal.SIGINT)
-    expected = outcome(plain, fit(plain, digits, **SHORT))
-    assert outcome(kept, fit(kept, digits, checkpoint=str(path), **SHORT)) == expected
-    fit(network(digits, dropout=0.5), digits, checkpoint=path, **SHORT)
-    assert torch.equal(torch.get_rng_state(), before) and signal.getsignal(signal.SIGINT) is handler
+    for place in (str(path), path):
+        assert outcome(*trained(digits, place, build=dict(dropout=0.5), val=val)) == expected
+        assert torch.equal(torch.get_rng_state(), before) and signal.getsignal(signal.SIGINT) is handler
 
 
 def test_seconds_leave_out_the_pause(digits, path, monkeypatch):
@@ -219,88 +197,87 @@ def test_seconds_leave_out_the_pause(digits, path, monkeypatch):
     def wait(seconds):
         ahead[0] += seconds
 
-    first = Trouble(3, lambda: (wait(1e3), press_ctrl_c()))
     with pytest.raises(KeyboardInterrupt):
-        fit(network(digits), digits, objective=first, checkpoint=path, **SHORT)
+        trained(digits, path, objective=Trouble(3, lambda: (wait(1e3), press_ctrl_c())))
     assert read_history(path).seconds == pytest.approx(1e3, abs=100)
     wait(1e6)
-    history = fit(network(digits), digits, objective=Trouble(4, lambda: wait(2e3)), checkpoint=path, **SHORT)
+    _, history = trained(digits, path, objective=Trouble(4, lambda: wait(2e3)))
     assert history.seconds == pytest.approx(3e3, abs=100)
     assert [row[4] for row in history.rows if row[0] == 4] == pytest.approx([1e3, 1e3], abs=100)
 
 
 # ---- Ctrl-C ----------------------------------------------------------------------------------------------------------
-
-
-def test_ctrl_c_keeps_the_step_and_the_history(digits, path):
+def test_ctrl_c_keeps_the_step_and_the_history(digits, val, path, whole):
     with pytest.raises(KeyboardInterrupt, match="after step 7; the same call goes on from"):
-        fit(network(digits), digits, objective=Trouble(7, press_ctrl_c), checkpoint=path, **SHORT)
-    whole = fit(network(digits), digits, **SHORT)
+        trained(digits, path, val=val, objective=Trouble(7, press_ctrl_c))
+    rows, losses, *_ = whole("sgd, one cycle")
     history = read_history(path)
-    assert history.step_losses == whole.step_losses[:7]
-    assert [row[:4] for row in history.rows] == [row[:4] for row in whole.rows if row[0] <= 7]
+    assert history.step_losses == losses[:7]
+    assert [row[:4] for row in history.rows] == [row for row in rows if row[0] <= 7]
 
 
 def test_ctrl_c_in_the_last_step_finds_the_run_finished(digits, path):
     with pytest.raises(KeyboardInterrupt, match="at the end of the run"):
-        fit(network(digits), digits, objective=Trouble(15, press_ctrl_c), checkpoint=path, **SHORT)
+        trained(digits, path, objective=Trouble(15, press_ctrl_c))
     idle = Trouble()
-    assert len(fit(network(digits), digits, objective=idle, checkpoint=path, **SHORT).step_losses) == 15
-    assert idle.steps == 0
+    assert len(trained(digits, path, objective=idle)[1].step_losses) == 15 and idle.steps == 0
 
 
 def test_a_second_ctrl_c_does_not_wait(digits, path):
-    done = []
+    done, handler = [], signal.getsignal(signal.SIGINT)
 
     def twice():
-        press_ctrl_c()
-        done.append("once")
-        press_ctrl_c()
-        done.append("twice")
+        for how_often in ("once", "twice"):
+            press_ctrl_c()
+            done.append(how_often)
 
-    handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        fit(network(digits), digits, objective=Trouble(7, twice), checkpoint=path, **SHORT)
+        trained(digits, path, objective=Trouble(7, twice))
     assert done == ["once"] and len(read_history(path).step_losses) == 4
     assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_a_run_in_another_thread(digits, path):
     """Only the main thread may handle signals; a run elsewhere has a checkpoint all the same."""
-    thread = threading.Thread(target=fit, args=(network(digits), digits), kwargs=dict(checkpoint=path, **SHORT))
+    thread = threading.Thread(target=trained, args=(digits, path))
     thread.start()
     thread.join()
     assert len(read_history(path).step_losses) == 15
 
 
+def test_a_background_job_that_ignores_ctrl_c_goes_on_ignoring_it(digits, path):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    assert len(trained(digits, path, objective=Trouble(2, press_ctrl_c))[1].step_losses) == 15
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
 # ---- killed ----------------------------------------------------------------------------------------------------------
-
-forks = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
-KILLED = dict(steps=60, batch_size=64, evaluate_every=1, augment=shift(1))
+KILLED = dict(build=dict(dropout=0.2), epochs=None, steps=60, evaluate_every=1, augment=shift(1))
 
 
-def slow_run(digits, path):
-    fit(network(digits, dropout=0.2), digits, objective=Trouble(), checkpoint=path, **KILLED)
+@pytest.fixture(scope="module")
+def unharmed(digits):
+    return outcome(*trained(digits, objective=Trouble(), **KILLED))
 
 
-@forks
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_killed_at_random_moments(digits, path):
+def forked(child):
+    if "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("needs fork")
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    return process
+
+
+def test_killed_at_random_moments(digits, path, unharmed):
     """Half of the time goes into saving (a record at every step, a slow disk), so that kills hit that as well."""
-    whole = network(digits, dropout=0.2)
-    expected = outcome(whole, fit(whole, digits, objective=Trouble(), **KILLED))
-
-    def slow_disk(descriptor):
-        time.sleep(0.02)
 
     def child():
-        os.fsync = slow_disk
-        slow_run(digits, path)
+        os.fsync = lambda descriptor: time.sleep(0.02)
+        trained(digits, path, objective=Trouble(), **KILLED)
 
     moments, patience, kills, reached = random.Random(), 0.25, 0, []
     while True:
-        process = multiprocessing.get_context("fork").Process(target=child)
-        process.start()
+        process = forked(child)
         process.join(moments.uniform(0.05, patience))
         if not process.is_alive():
             break
@@ -311,67 +288,86 @@ def test_killed_at_random_moments(digits, path):
         if path.exists():
             reached.append(len(read_history(path).step_losses))
     assert process.exitcode == 0 and kills >= 4 and reached == sorted(reached)
-    model = network(digits, dropout=0.2)
-    assert outcome(model, fit(model, digits, objective=Trouble(1, crash), checkpoint=path, **KILLED)) == expected
+    assert outcome(*trained(digits, path, objective=Trouble(1, crash), **KILLED)) == unharmed
 
 
-@forks
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("moment", ["half written", "not yet in place", "just in place"])
-def test_killed_in_the_middle_of_a_save(digits, path, moment):
-    whole = network(digits, dropout=0.2)
-    expected = outcome(whole, fit(whole, digits, objective=Trouble(), **KILLED))
-
-    def die():
-        os.kill(os.getpid(), signal.SIGKILL)
-
+def test_killed_in_the_middle_of_a_save(digits, path, unharmed, moment):
     def child():
         saves, fsync, replace = [], os.fsync, os.replace
 
+        def die_if(now, first=lambda: None):
+            if now == moment and len(saves) == 4:  # the first save is at step 0
+                first()
+                os.kill(os.getpid(), signal.SIGKILL)
+
         def dying_fsync(descriptor):
             saves.append(1)
-            if moment == "half written" and len(saves) == 4:
-                os.truncate(descriptor, 1000)
-                die()
+            die_if("half written", lambda: os.truncate(descriptor, 1000))
             fsync(descriptor)
 
         def dying_replace(draft, place):
-            if moment == "just in place":
-                replace(draft, place)
-            if moment != "half written" and len(saves) == 4:
-                die()
-            replace(draft, place) if moment != "just in place" else None
+            die_if("not yet in place")
+            replace(draft, place)
+            die_if("just in place")
 
         os.fsync, os.replace = dying_fsync, dying_replace
-        slow_run(digits, path)
+        trained(digits, path, objective=Trouble(), **KILLED)
 
-    process = multiprocessing.get_context("fork").Process(target=child)
-    process.start()
+    process = forked(child)
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    assert len(read_history(path).step_losses) == (3 if moment == "just in place" else 2)  # the first save is at step 0
+    assert len(read_history(path).step_losses) == (3 if moment == "just in place" else 2)
     assert path.with_name("run.pt.new").exists() == (moment != "just in place")
-    model = network(digits, dropout=0.2)
-    assert outcome(model, fit(model, digits, objective=Trouble(), checkpoint=path, **KILLED)) == expected
+    assert outcome(*trained(digits, path, objective=Trouble(), **KILLED)) == unharmed
     assert [file.name for file in path.parent.iterdir()] == ["run.pt"]
 
 
 # ---- files that must not be used -------------------------------------------------------------------------------------
-
-
-def refused(path, model, split, match, **options):
-    """The call fails with one sentence that names the file, and the file stays as it was."""
-    content = path.read_bytes()
-    with pytest.raises(ValueError, match=match) as caught:
-        fit(model, split, checkpoint=path, **options)
-    message = str(caught.value)
-    assert str(path) in message and "\n" not in message and "0x" not in message
-    assert path.read_bytes() == content and [file.name for file in path.parent.iterdir()] == ["run.pt"]
-    return message
-
-
 def other_objective(model, batch):
     return classification(model, batch)
+
+
+def ranked(ranking):
+    """Orders of one name with tensors of one shape: only the content of the tensors tells them apart."""
+    return lambda step, generator: ranking[:64]
+
+
+FINISHED = {
+    "usual": dict(augment=chain(flip, shift(1))),
+    "growing order": dict(order=growing(100)),
+    "ranking": dict(order=ranked(torch.arange(300))),
+}
+
+
+@pytest.fixture(scope="module")
+def contents(digits, val, tmp_path_factory):
+    """A function: the checkpoint of a finished run, trained once."""
+
+    @functools.cache
+    def content(name):
+        place = tmp_path_factory.mktemp("finished") / "run.pt"
+        trained(digits, place, val=val, **FINISHED[name])
+        return place.read_bytes()
+
+    return content
+
+
+@pytest.fixture
+def refused(digits, val, path, contents):
+    """A function: a call fails with one sentence that names the file, and the file stays as it was."""
+    path.parent.mkdir()
+
+    def check(match, *, run="usual", content=None, split=digits, **options):
+        content = contents(run) if content is None else content
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=match) as caught:
+            trained(split, path, **{"val": val, **FINISHED[run], **options})
+        message = str(caught.value)
+        assert str(path) in message and "\n" not in message and "0x" not in message
+        assert path.read_bytes() == content and [file.name for file in path.parent.iterdir()] == ["run.pt"]
+
+    return check
 
 
 @pytest.mark.parametrize(
@@ -392,107 +388,80 @@ def other_objective(model, batch):
         (dict(augment=None), r"augment is .*\(pixels=1\) there and None here|augment is .* there and None here"),
         (dict(augment=chain(flip, shift(2))), "augment is .*pixels=1.* there and .*pixels=2.* here"),
         (dict(val=None), "the split val is images uint8 101×1×8×8, .* there and None here"),
+        (dict(run="growing order", order=None), r"order is .*growing.*first=100.* there and absent here"),
+        (dict(run="growing order", order=growing(120)), r"order is .*first=100.* there and .*first=120.* here"),
+        (dict(run="growing order", order=growing(100, True)), r"reverse=False.* there and .*reverse=True"),
+        (dict(run="ranking", order=ranked(torch.arange(300).flip(0))), "ranking=int64 300, SHA-256 .* there and "),
+        (dict(build=dict(hidden=(64,))), r'weight "2\.weight" is float32 128×64 there and float32 64×64 here'),
+        (dict(build=dict(hidden=())), r"\(and \d more\)"),
+        (dict(build=dict(kind=lambda split: mlp(split).double().half())), "is float32 .* there and float16"),
     ],
 )
-def test_a_checkpoint_of_another_run(digits, val, path, changes, match):
-    options = {**SHORT, "val": val, "augment": chain(flip, shift(1))}
-    fit(network(digits), digits, checkpoint=path, **options)
-    refused(path, network(digits), digits, f"belongs to another run: .*{match}", **{**options, **changes})
+def test_a_checkpoint_of_another_run(refused, changes, match):
+    refused(f"belongs to another run: .*{match}", **changes)
 
 
-@pytest.mark.parametrize(
-    ("other", "match"),
-    [
-        (None, r"order is .*growing.*first=100.* there and absent here"),
-        (growing(120), r"order is .*first=100.* there and .*first=120.* here"),
-        (growing(100, True), r"reverse=False.* there and .*reverse=True"),
-    ],
-)
-def test_a_checkpoint_of_another_order(digits, path, other, match):
-    fit(network(digits), digits, checkpoint=path, order=growing(100), **SHORT)
-    refused(path, network(digits), digits, match, order=other, **SHORT)
-
-
-def test_two_rankings_are_two_runs(digits, path):
-    """Functions of one name with tensors of one shape: only the content of the tensors tells them apart."""
-
-    def ranked(ranking):
-        return lambda step, generator: ranking[:64]
-
-    fit(network(digits), digits, checkpoint=path, order=ranked(torch.arange(300)), **SHORT)
-    other = ranked(torch.arange(300).flip(0))
-    refused(path, network(digits), digits, "ranking=int64 300, SHA-256 .* there and ", order=other, **SHORT)
-
-
-def with_default(weight):
-    def objective(model, batch, weight=weight):
-        loss, metrics = classification(model, batch)
-        return weight * loss, metrics
-
-    return objective
-
-
-def with_list(*weights):
-    weights = list(weights)
-
-    def objective(model, batch):
-        loss, metrics = classification(model, batch)
-        return sum(weights) * loss, metrics
-
-    return objective
-
-
-class WithAttribute:
-    def __init__(self, weight):
-        self.weight = {"weight": weight}
-
-    def __call__(self, model, batch):
-        loss, metrics = classification(model, batch)
-        return self.weight["weight"] * loss, metrics
-
-
-@pytest.mark.parametrize("make", [with_default, with_list, WithAttribute])
-def test_two_objectives_of_one_name_are_two_runs(digits, path, make):
-    first = fit(network(digits), digits, checkpoint=path, objective=make(1.0), **SHORT)
-    again = fit(network(digits), digits, checkpoint=path, objective=make(1.0), **SHORT)
-    assert again.step_losses == first.step_losses
-    match = r"objective is .*1\.0.* there and .*2\.0.* here"
-    refused(path, network(digits), digits, match, objective=make(2.0), **SHORT)
-
-
-def test_a_checkpoint_without_an_order_knows_of_none(digits, path):
-    """Files that were written before fit had orders still go on."""
-    fit(network(digits), digits, checkpoint=path, **SHORT)
-    assert "order" not in read(path)["settings"]
-
-
-def test_a_checkpoint_of_another_model_or_other_data(digits, path):
-    fit(network(digits), digits, checkpoint=path, **SHORT)
-    wider = network(digits, hidden=(64,))
-    refused(path, wider, digits, r'weight "2\.weight" is float32 128×64 there and float32 64×64 here', **SHORT)
-    refused(path, network(digits, hidden=()), digits, r"\(and \d more\)", **SHORT)
-    refused(path, network(digits).double().half(), digits, "is float32 .* there and float16", **SHORT)
+def test_a_checkpoint_of_other_data(refused, digits):
     images, targets = digits.images.clone(), digits.targets.clone()
     images[7, 0, 3, 3] ^= 1
     targets[7] = (targets[7] + 1) % 10
     one_pixel = type(digits)(images, digits.targets, digits.classes)
-    refused(path, network(digits), one_pixel, "the split train is .*SHA-256 .* there and .*SHA-256", **SHORT)
-    refused(path, network(digits), digits.with_targets(targets, digits.classes), "the split train", **SHORT)
+    refused("the split train is .*SHA-256 .* there and .*SHA-256", split=one_pixel)
+    refused("the split train", split=digits.with_targets(targets, digits.classes))
 
 
-def test_cut_short_or_altered(digits, path):
-    fit(network(digits), digits, checkpoint=path, **SHORT)
-    whole, draw = path.read_bytes(), random.Random(0)
+def weighted(weight, model, batch):
+    loss, metrics = classification(model, batch)
+    return weight * loss, metrics
+
+
+class WithAttribute:
+    def __init__(self, weight):
+        self.held = {"weight": weight}
+
+    def __call__(self, model, batch):
+        return weighted(self.held["weight"], model, batch)
+
+
+MAKE = {
+    "default": lambda weight: lambda model, batch, weight=weight: weighted(weight, model, batch),
+    "closure": lambda *weights: (lambda held: lambda model, batch: weighted(sum(held), model, batch))(list(weights)),
+    "attribute": WithAttribute,
+}
+
+
+@pytest.mark.parametrize("place", MAKE)
+def test_two_objectives_of_one_name_are_two_runs(refused, digits, val, path, place):
+    make, options = MAKE[place], FINISHED["usual"] | {"val": val}
+    first, again = (trained(digits, path, objective=make(1.0), **options)[1] for _ in range(2))
+    assert again.step_losses == first.step_losses
+    match = r"objective is .*1\.0.* there and .*2\.0.* here"
+    refused(match, content=path.read_bytes(), objective=make(2.0))
+
+
+def test_a_run_goes_on_when_a_function_of_the_package_has_moved_but_not_when_one_of_the_readers_has(
+    refused, digits, val, path, contents, monkeypatch
+):
+    moved = FINISHED["usual"]["augment"]
+    contents("usual")
+    for ours in (moved, classification, one_cycle):
+        assert ours.__module__.startswith("tdnn_helpers.")
+        monkeypatch.setattr(ours, "__module__", "tdnn_helpers.another.place")
+    path.write_bytes(contents("usual"))
+    assert trained(digits, path, val=val, augment=moved)[1] == read_history(path)  # to the seconds: nothing was trained
+    monkeypatch.setattr(moved, "__module__", "another_script")
+    refused(r"augment is tdnn_helpers\.chain.* there and another_script\.chain.* here")
+
+
+def test_cut_short_or_altered(refused, contents):
+    whole, draw = contents("usual"), random.Random(0)
     for size in [0, 1, len(MAGIC), len(MAGIC) + 10, len(MAGIC) + 32, len(whole) // 2, len(whole) - 1]:
-        path.write_bytes(whole[:size])
-        refused(path, network(digits), digits, "damaged", **SHORT)
+        refused("damaged", content=whole[:size])
     for place in [0, len(MAGIC), len(whole) - 1, *(draw.randrange(len(whole)) for _ in range(20))]:
         altered = bytearray(whole)
         altered[place] ^= 1 << draw.randrange(8)
-        path.write_bytes(altered)
-        refused(path, network(digits), digits, "damaged", **SHORT)
-    path.write_bytes(whole + b"x")
-    refused(path, network(digits), digits, "damaged", **SHORT)
+        refused("damaged", content=bytes(altered))
+    refused("damaged", content=whole + b"x")
 
 
 class Hostile:
@@ -505,48 +474,46 @@ class Hostile:
         return os.mkdir, (self.folder,)
 
 
-@pytest.mark.parametrize("dressed", ["pickle", "torch.save", "checkpoint of a pickle", "checkpoint of torch.save"])
-def test_a_hostile_file_runs_no_code(digits, path, tmp_path, dressed):
-    harm, content = tmp_path / "harm", io.BytesIO()
-    if dressed.endswith("torch.save"):
-        torch.save({"settings": {}, "history": Hostile(harm)}, content)
-    else:
-        pickle.dump(Hostile(harm), content, protocol=2)
-    content = content.getvalue()
-    torch_would = io.BytesIO(content)
-    path.parent.mkdir()
-    path.write_bytes(MAGIC + hashlib.sha256(content).digest() + content if "checkpoint" in dressed else content)
-    message = "was not loaded" if "checkpoint" in dressed else "is not a checkpoint of fit"
-    refused(path, network(digits), digits, message, **SHORT)
-    assert not harm.exists()
-    with contextlib.suppress(RuntimeError):  # of a bare pickle, torch complains when it is too late
-        torch.load(torch_would, weights_only=False)
-    assert harm.exists()
-
-
-def test_checkpoints_of_something_else(digits, path):
-    path.parent.mkdir()
-    room.write(path, saved({"weights": torch.zeros(2)}))
-    refused(path, network(digits), digits, "parts of a run are missing", **SHORT)
-    fit(network(digits), digits, checkpoint=path.with_name("other.pt"), **SHORT)
-    state = read(path.with_name("other.pt"))
-    path.with_name("other.pt").unlink()
-    room.write(path, saved({**state, "optimizer": {}}))
-    refused(path, network(digits), digits, "does not fit this version", **SHORT)
-
-
 def saved(value):
     content = io.BytesIO()
     torch.save(value, content)
     return content.getvalue()
 
 
+def as_checkpoint(content):
+    return MAGIC + hashlib.sha256(content).digest() + content
+
+
+@pytest.mark.parametrize("dressed", [False, True], ids=["bare", "as a checkpoint"])
+@pytest.mark.parametrize("kind", ["pickle", "torch.save"])
+def test_a_hostile_file_runs_no_code(refused, tmp_path, kind, dressed):
+    harm = Hostile(tmp_path / "harm")
+    content = pickle.dumps(harm, protocol=2) if kind == "pickle" else saved({"settings": {}, "history": harm})
+    if dressed:
+        refused("was not loaded", content=as_checkpoint(content))
+    else:
+        refused("is not a checkpoint of fit", content=content)
+    assert not (tmp_path / "harm").exists()
+    with contextlib.suppress(RuntimeError):  # of a bare pickle, torch complains when it is too late
+        torch.load(io.BytesIO(content), weights_only=False)
+    assert (tmp_path / "harm").exists()
+
+
+def test_checkpoints_of_something_else(refused, path, contents):
+    refused("parts of a run are missing", content=as_checkpoint(saved({"weights": torch.zeros(2)})))
+    path.write_bytes(contents("usual"))
+    checkpoint.write(path, saved({**read(path), "optimizer": {}}))
+    refused("does not fit this version", content=path.read_bytes())
+
+
 def test_places_where_no_checkpoint_can_be(digits, tmp_path):
-    with pytest.raises(ValueError, match="cannot be read"):
-        fit(network(digits), digits, checkpoint=tmp_path, **SHORT)
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="no folder can be made for the checkpoint"):
-        fit(network(digits), digits, checkpoint=tmp_path / "file" / "run.pt", **SHORT)
+    for place, match in (
+        (tmp_path, "cannot be read"),
+        (tmp_path / "file" / "run", "no folder can be made for the check"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            trained(digits, place)
     with pytest.raises(ValueError, match="cannot be read"):
         read_history(tmp_path / "nothing.pt")
 
@@ -558,19 +525,17 @@ def test_a_schedule_that_cannot_be_kept_is_refused_before_the_first_step(digits,
         return schedule
 
     idle = Trouble()
-    with pytest.raises(
-        TypeError, match="plain values only, but the state of the schedule holds a value of type object"
-    ):
-        fit(network(digits), digits, objective=idle, schedule=odd, checkpoint=path, **SHORT)
+    match = "plain values only, but the state of the schedule holds a value of type object"
+    with pytest.raises(TypeError, match=match):
+        trained(digits, path, objective=idle, schedule=odd)
     assert idle.steps == 0 and not path.exists()
 
 
 def test_every_field_of_a_run_is_kept(digits):
     """A field that somebody adds to Run must be saved or be named here."""
-    model = network(digits)
+    model, history = trained(digits, epochs=1)
     optimizer = sgd()(model.parameters())
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    history = fit(network(digits), digits, steps=1)
     run = Run(model, optimizer, constant(optimizer, 1), scaler, torch.Generator(), history, torch.zeros(1))
     renamed = {"scheduler": "schedule", "augment_generator": "augment generator"}
     elsewhere = {"losses", "started"}  # in the history, as its step_losses and seconds
@@ -578,12 +543,8 @@ def test_every_field_of_a_run_is_kept(digits):
 
 
 # ---- full disk, full memory ------------------------------------------------------------------------------------------
-
-
-def test_a_full_disk_does_not_stop_the_run(digits, path, monkeypatch):
-    whole = network(digits)
-    expected = outcome(whole, fit(whole, digits, objective=Trouble(), **SHORT))
-    free, fsync = [2], os.fsync  # there is room for the saves at steps 0 and 4
+def test_a_full_disk_does_not_stop_the_run(digits, val, path, whole, monkeypatch):
+    free, fsync = [2], os.fsync  # there is space for the saves at steps 0 and 4
 
     def full(descriptor):
         free[0] -= 1
@@ -592,32 +553,27 @@ def test_a_full_disk_does_not_stop_the_run(digits, path, monkeypatch):
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    model = network(digits)
     with pytest.warns(RuntimeWarning) as warned:
-        history = fit(model, digits, objective=Trouble(), checkpoint=path, **SHORT)
-    assert outcome(model, history) == expected
+        assert outcome(*trained(digits, path, val=val, objective=Trouble())) == whole("sgd, one cycle")
     message = f"the checkpoint {path} could not be written at step 8 ({os.strerror(errno.ENOSPC)})."
     assert len(warned) == 1 and str(warned[0].message).startswith(message)
     assert str(warned[0].message).endswith("the file keeps step 4.")
     assert len(read_history(path).step_losses) == 4
     assert [file.name for file in path.parent.iterdir()] == ["run.pt"]
     monkeypatch.undo()
-    model = network(digits)
-    assert outcome(model, fit(model, digits, objective=Trouble(), checkpoint=path, **SHORT)) == expected
+    assert outcome(*trained(digits, path, val=val, objective=Trouble())) == whole("sgd, one cycle")
 
 
-OUT_OF_MEMORY = [
-    lambda: torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
-    lambda: RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)."),
-    lambda: RuntimeError("[enforce fail at alloc_cpu.cpp:75] DefaultCPUAllocator: not enough memory."),
-]
+OUT_OF_MEMORY = {
+    "CUDA": lambda: torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    "MPS": lambda: RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)."),
+    "CPU of Windows": lambda: RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:75] DefaultCPUAllocator: not enough memory."
+    ),
+}
 
 
-def too_large(error):
-    raise error
-
-
-@pytest.mark.parametrize("make", OUT_OF_MEMORY, ids=["CUDA", "MPS", "CPU of Windows"])
+@pytest.mark.parametrize("place", OUT_OF_MEMORY)
 @pytest.mark.parametrize(
     ("batch_size", "match"),
     [
@@ -626,33 +582,20 @@ def too_large(error):
         (1, "try a smaller network or smaller images"),
     ],
 )
-def test_out_of_memory_names_a_smaller_batch(digits, make, batch_size, match):
-    error = make()
+def test_out_of_memory_names_a_smaller_batch(digits, place, batch_size, match):
+    error = OUT_OF_MEMORY[place]()
     with pytest.raises(MemoryError, match=match) as caught:
-        fit(network(digits), digits, steps=2, batch_size=batch_size, objective=Trouble(1, lambda: too_large(error)))
+        trained(digits, batch_size=batch_size, objective=Trouble(1, lambda: throw(error)))
     assert caught.value.__cause__ is error and "\n" not in str(caught.value)
 
 
-def test_the_words_of_this_torch(digits):
+def test_the_words_of_this_torch_are_known_and_other_errors_pass(digits):
     with pytest.raises(MemoryError, match="try batch_size=32"):
-        fit(network(digits), digits, steps=1, batch_size=64, objective=Trouble(1, lambda: torch.empty(10**16)))
-
-
-def test_other_errors_pass(digits):
+        trained(digits, objective=Trouble(1, lambda: torch.empty(10**16)))
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        fit(network(digits), digits, steps=1, objective=Trouble(1, lambda: torch.ones(2, 3) @ torch.ones(2, 3)))
-
-
-def test_a_background_job_that_ignores_ctrl_c_goes_on_ignoring_it(digits, tmp_path):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def objective(model, batch):
-        signal.raise_signal(signal.SIGINT)
-        return classification(model, batch)
-
-    history = fit(mlp(digits), digits, objective=objective, steps=3, checkpoint=tmp_path / "run", device="cpu")
-    assert len(history.step_losses) == 3
-    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        trained(digits, objective=Trouble(1, lambda: torch.ones(2, 3) @ torch.ones(2, 3)))
+    with pytest.raises(ValueError, match="another error"):
+        trained(digits, objective=Trouble(1, lambda: throw(ValueError("another error"))))
 
 
 @pytest.mark.parametrize(("fits", "remedy"), [(10, "try batch_size=8, which fits."), (0, "try a smaller network")])
@@ -663,7 +606,7 @@ def test_out_of_memory_tries_what_fits_on_a_copy(digits, fits, remedy):
     def objective(model, batch):
         tried.append(len(batch.images))
         if tried[-1] > fits:
-            too_large(OUT_OF_MEMORY[0]())
+            throw(OUT_OF_MEMORY["CUDA"]())
         return classification(model, batch)
 
     model = network(digits, kind=small_cnn, width=2)
@@ -677,23 +620,18 @@ def test_out_of_memory_tries_what_fits_on_a_copy(digits, fits, remedy):
 
 def test_an_attempt_that_fails_in_another_way_ends_the_search(digits):
     def objective(model, batch):
-        if len(batch.images) < 20:
-            raise IndexError("too few")
-        too_large(OUT_OF_MEMORY[0]())
+        throw(IndexError("too few") if len(batch.images) < 20 else OUT_OF_MEMORY["CUDA"]())
 
     with pytest.raises(MemoryError, match="try batch_size=16.$"):
-        fit(network(digits), digits, objective=objective, steps=3, batch_size=64)
+        trained(digits, objective=objective)
 
 
-def test_batch_normalisation_of_a_single_image_says_what_to_do(digits):
-    model = network(digits, kind=small_cnn, width=2)
+def test_batch_normalisation_of_a_single_image_says_what_to_do():
     for images, batch_size, left in (301, 50, ", and 301 images in batches of 50 leave 1 over"), (4, 1, ""):
-        train = load("digits").take(images, seed=0)
         with pytest.raises(ValueError) as caught:
-            fit(model, train, epochs=1, batch_size=batch_size)
+            train, build = load("digits").take(images, seed=0), dict(kind=small_cnn, width=2)
+            trained(train, build=build, batch_size=batch_size)
         assert str(caught.value) == (
             f"batch normalisation cannot train on a single image{left}: choose another batch_size, or a network with "
             'norm="none".'
         )
-    with pytest.raises(ValueError, match="another error"):
-        fit(model, digits, steps=1, objective=lambda m, b: too_large(ValueError("another error")))

@@ -9,7 +9,8 @@ import pytest
 
 from tdnn_helpers import session
 from tdnn_helpers.evidence import claims
-from tdnn_helpers.evidence.claims import Effect, each_part, exact, judge, reading
+from tdnn_helpers.evidence.claims import each_part, exact, judge, reading
+from tdnn_helpers.evidence.effects import Effect
 
 LESSON = "01_checklist"
 EXPERIMENTS = {row["id"]: row for row in claims.ledger()["claims"] if row["kind"] == "experiment"}

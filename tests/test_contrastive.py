@@ -1,5 +1,6 @@
 """Contrastive losses and mining: values and gradients against naive loops and, where installed, a reference library."""
 
+import itertools
 import math
 
 import pytest
@@ -24,6 +25,9 @@ def points(n=8, seed=0, size=0.5):
     return (torch.randn(n, 5, generator=torch.Generator().manual_seed(seed)) * size).requires_grad_()
 
 
+A, B, Z = points(6, seed=1), points(6, seed=2), points()
+
+
 def agree(loss, naive, *inputs):
     """The same value, and the same gradient for every input, which must not vanish."""
     torch.testing.assert_close(loss, naive)
@@ -37,100 +41,60 @@ def cosine(x, y):
     return (x * y).sum() / (x.norm() * y.norm())
 
 
-# ---- NT-Xent -----------------------------------------------------------------
-
-
 def naive_nt_xent(a, b, temperature):
     z, n = [*a, *b], len(a)
-    losses = []
-    for i in range(2 * n):
-        partner = (i + n) % (2 * n)
-        others = sum(torch.exp(cosine(z[i], z[j]) / temperature) for j in range(2 * n) if j != i)
-        losses.append(-torch.log(torch.exp(cosine(z[i], z[partner]) / temperature) / others))
-    return sum(losses) / len(losses)
-
-
-@pytest.mark.parametrize("temperature", [0.1, 0.5, 2.0])
-def test_nt_xent(temperature):
-    a, b = points(6, seed=1), points(6, seed=2)
-    agree(nt_xent(a, b, temperature), naive_nt_xent(a, b, temperature), a, b)
-    torch.testing.assert_close(nt_xent(a, b, temperature), nt_xent(3 * b, a, temperature))  # symmetric, length is free
-
-
-def test_nt_xent_of_points_that_know_nothing():
-    one = torch.ones(8, 5)
-    assert float(nt_xent(one, one)) == pytest.approx(math.log(15), abs=1e-5)
-    assert float(nt_xent(torch.eye(8), torch.eye(8), 0.01)) < 1e-3  # partners agree, all else is orthogonal
-
-
-def test_nt_xent_refuses_other_shapes():
-    with pytest.raises(ValueError, match=r"one shape, B×D, but they have \(4, 5\) and \(3, 5\)"):
-        nt_xent(points(4), points(3))
-    with pytest.raises(ValueError, match="one shape"):
-        nt_xent(torch.ones(4), torch.ones(4))
-
-
-def test_nt_xent_in_half_precision_is_computed_in_float32():
-    a, b = points(6, seed=1).detach().bfloat16(), points(6, seed=2).detach().bfloat16()
-    assert nt_xent(a, b).dtype == torch.float32
-    torch.testing.assert_close(nt_xent(a, b), nt_xent(a.float(), b.float()))
-
-
-# ---- supervised contrastive -----------------------------------------------------------------
+    return naive_supervised_contrastive(z, [i % n for i in range(2 * n)], temperature)
 
 
 def naive_supervised_contrastive(z, labels, temperature):
-    rows = []
-    for i in range(len(z)):
-        partners = [j for j in range(len(z)) if j != i and labels[j] == labels[i]]
-        others = sum(torch.exp(cosine(z[i], z[j]) / temperature) for j in range(len(z)) if j != i)
+    rows, of = [], range(len(z))
+    for i in of:
+        partners = [j for j in of if j != i and labels[j] == labels[i]]
+        others = sum(torch.exp(cosine(z[i], z[j]) / temperature) for j in of if j != i)
         shares = [torch.log(torch.exp(cosine(z[i], z[p]) / temperature) / others) for p in partners]
         if partners:
             rows.append(-sum(shares) / len(shares))
     return sum(rows) / len(rows)
 
 
-@pytest.mark.parametrize("temperature", [0.1, 0.5])
-def test_supervised_contrastive(temperature):
-    z = points()
-    loss = supervised_contrastive(z, LABELS, temperature)
-    agree(loss, naive_supervised_contrastive(z, LABELS, temperature), z)
-
-
-def test_supervised_contrastive_with_pairs_is_nt_xent():
-    a, b = points(6, seed=1), points(6, seed=2)
-    both = supervised_contrastive(torch.cat([a, b]), torch.arange(6).repeat(2), 0.5)
-    agree(both, nt_xent(a, b, 0.5), a, b)
-
-
-# ---- contrastive -----------------------------------------------------------------
-
-
 def naive_contrastive(z, labels, margin):
     near, far = [], []
-    for i in range(len(z)):
-        for j in range(i):
-            d = (z[i] - z[j]).norm()
-            if labels[i] == labels[j]:
-                near.append(d**2)
-            else:
-                far.append(max(margin - d, torch.tensor(0.0)) ** 2)
+    for i, j in itertools.combinations(range(len(z)), 2):
+        d = (z[i] - z[j]).norm()
+        if labels[i] == labels[j]:
+            near.append(d**2)
+        else:
+            far.append(max(margin - d, torch.tensor(0.0)) ** 2)
     return sum(near) / len(near) + sum(far) / len(far)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 2.0])
+def test_nt_xent(temperature):
+    agree(nt_xent(A, B, temperature), naive_nt_xent(A, B, temperature), A, B)
+    torch.testing.assert_close(nt_xent(A, B, temperature), nt_xent(3 * B, A, temperature))  # symmetric, length is free
+    one = torch.ones(8, 5)
+    assert float(nt_xent(one, one)) == pytest.approx(math.log(15), abs=1e-5)  # points that know nothing
+    assert float(nt_xent(torch.eye(8), torch.eye(8), 0.01)) < 1e-3  # partners agree, all else is orthogonal
+    a, b = A.detach().bfloat16(), B.detach().bfloat16()
+    assert nt_xent(a, b).dtype == torch.float32
+    torch.testing.assert_close(nt_xent(a, b), nt_xent(a.float(), b.float()))
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5])
+def test_supervised_contrastive(temperature):
+    loss = supervised_contrastive(Z, LABELS, temperature)
+    agree(loss, naive_supervised_contrastive(Z, LABELS, temperature), Z)
+    both = supervised_contrastive(torch.cat([A, B]), torch.arange(6).repeat(2), temperature)
+    agree(both, nt_xent(A, B, temperature), A, B)
 
 
 @pytest.mark.parametrize("margin", [0.5, 1.5])
 def test_contrastive(margin):
     z = points(size=0.3)
     agree(contrastive_loss(z, LABELS, margin), naive_contrastive(z, LABELS, margin), z)
-
-
-def test_contrastive_of_one_point_and_of_a_perfect_embedding():
-    assert float(contrastive_loss(torch.ones(8, 5), LABELS, margin=1.5)) == pytest.approx(1.5**2)
+    assert float(contrastive_loss(torch.ones(8, 5), LABELS, margin)) == pytest.approx(margin**2)  # all one point
     _, place = LABELS.unique(return_inverse=True)
     assert float(contrastive_loss(torch.eye(4)[place], LABELS, margin=1.4)) == 0  # others are √2 apart
-
-
-# ---- triplets -----------------------------------------------------------------
 
 
 def naive_negative(row, others, positive, mining):
@@ -162,23 +126,23 @@ def test_semi_hard_falls_back_to_the_farthest():
 
 
 def test_random_negatives_cover_all_and_follow_the_seed():
-    distance, seen = distances(points()).detach(), set()
+    distance, seen = distances(Z).detach(), set()
     for seed in range(50):
-        torch.manual_seed(seed)
-        first = find_triplets(distance, LABELS, "random")[2]
-        torch.manual_seed(seed)
-        assert torch.equal(first, find_triplets(distance, LABELS, "random")[2])
-        seen.add(int(first[0]))
+        negatives = []
+        for _ in range(2):
+            torch.manual_seed(seed)
+            negatives.append(find_triplets(distance, LABELS, "random")[2])
+        assert torch.equal(*negatives)
+        seen.add(int(negatives[0][0]))
     assert seen == {1, 3, 4, 6, 7}
 
 
 @pytest.mark.parametrize("mining", ["semi-hard", "hardest"])
 def test_triplet_loss(mining):
-    z = points()
-    losses, distance = [], distances(z).detach()
-    for a, p, n in zip(*find_triplets(distance, LABELS, mining), strict=True):
-        losses.append(max((z[a] - z[p]).norm() - (z[a] - z[n]).norm() + 0.2, torch.tensor(0.0)))
-    agree(triplet_loss(z, LABELS, 0.2, mining), sum(losses) / len(losses), z)
+    losses = []
+    for a, p, n in zip(*find_triplets(distances(Z).detach(), LABELS, mining), strict=True):
+        losses.append(max((Z[a] - Z[p]).norm() - (Z[a] - Z[n]).norm() + 0.2, torch.tensor(0.0)))
+    agree(triplet_loss(Z, LABELS, 0.2, mining), sum(losses) / len(losses), Z)
 
 
 @pytest.mark.parametrize("mining", MINING)
@@ -187,16 +151,6 @@ def test_triplet_loss_of_one_point_is_the_margin(mining):
     loss = triplet_loss(one, LABELS, 0.3, mining)
     assert loss.item() == pytest.approx(0.3)
     assert torch.autograd.grad(loss, one)[0].abs().max() == 0  # and there is no way out
-
-
-# ---- all of them -----------------------------------------------------------------
-
-
-@pytest.mark.parametrize("loss", [contrastive_loss, triplet_loss, supervised_contrastive])
-def test_labels_must_be_one_per_row(loss):
-    for labels in (LABELS[:, None], LABELS[:4]):
-        with pytest.raises(ValueError, match=r"of shape \(8,\), but their shape is \((8, 1|4,)\)"):
-            loss(points(), labels)
 
 
 @pytest.mark.parametrize("loss", [triplet_loss, supervised_contrastive, contrastive_loss])
@@ -208,18 +162,28 @@ def test_a_batch_without_such_pairs_is_finite(loss, labels):
     assert value.isfinite() and z.grad.isfinite().all()
 
 
-def test_unknown_mining_names_the_nearest():
-    with pytest.raises(ValueError, match='Did you mean "hardest"'):
-        triplet_loss(points(), LABELS, mining="hard")
+LOSSES = (contrastive_loss, triplet_loss, supervised_contrastive)
 
 
-def test_distances_by_hand():
+@pytest.mark.parametrize(
+    ("loss", "inputs", "words"),
+    [
+        (nt_xent, (points(4), points(3)), r"one shape, B×D, but they have \(4, 5\) and \(3, 5\)"),
+        (nt_xent, (torch.ones(4), torch.ones(4)), "one shape"),
+        *((loss, (Z, LABELS[:, None]), r"of shape \(8,\), but their shape is \(8, 1\)") for loss in LOSSES),
+        *((loss, (Z, LABELS[:4]), r"of shape \(8,\), but their shape is \(4,\)") for loss in LOSSES),
+        (triplet_loss, (Z, LABELS, 0.2, "hard"), 'Did you mean "hardest"'),
+    ],
+)
+def test_what_does_not_fit_is_named(loss, inputs, words):
+    with pytest.raises(ValueError, match=words):
+        loss(*inputs)
+
+
+def test_distances_by_hand_and_without_a_gradient_or_nan_where_rows_are_equal():
     rows, others = torch.tensor([[0.0, 0.0], [3.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 0.0], [0.0, 1.0]])
     assert distances(rows).tolist() == [[0, 3], [3, 0]]
     assert distances(rows[:1], others).tolist() == [[5, 0, 1]]
-
-
-def test_distances_of_equal_rows_have_no_gradient_and_no_nan():
     z = torch.zeros(40, 5, requires_grad=True)  # more than 25 rows: cdist would change its method
     distances(z).sum().backward()
     assert torch.equal(z.grad, torch.zeros(40, 5))
@@ -232,20 +196,15 @@ def test_spread():
     assert float(spread(unit)) == pytest.approx(math.sqrt(1 - float(unit.mean(0).square().sum())))
 
 
-# ---- a reference library -----------------------------------------------------------------
-
-
 def test_against_pytorch_metric_learning():
     pytest.importorskip("pytorch_metric_learning")
     from pytorch_metric_learning.distances import LpDistance
     from pytorch_metric_learning.losses import NTXentLoss, SupConLoss, TripletMarginLoss
     from pytorch_metric_learning.reducers import MeanReducer
 
-    z, a, b = points(), points(6, seed=1), points(6, seed=2)
-    agree(nt_xent(a, b, 0.5), NTXentLoss(0.5)(torch.cat([a, b]), torch.arange(6).repeat(2)), a, b)
-    agree(supervised_contrastive(z, LABELS, 0.1), SupConLoss(0.1)(z, LABELS), z)
+    agree(nt_xent(A, B, 0.5), NTXentLoss(0.5)(torch.cat([A, B]), torch.arange(6).repeat(2)), A, B)
+    agree(supervised_contrastive(Z, LABELS, 0.1), SupConLoss(0.1)(Z, LABELS), Z)
     euclidean = {"distance": LpDistance(normalize_embeddings=False), "reducer": MeanReducer()}
     for mining in ("semi-hard", "hardest"):
-        chosen = find_triplets(distances(z).detach(), LABELS, mining)
-        theirs = TripletMarginLoss(0.2, **euclidean)(z, LABELS, chosen)
-        agree(triplet_loss(z, LABELS, 0.2, mining), theirs, z)
+        chosen = find_triplets(distances(Z).detach(), LABELS, mining)
+        agree(triplet_loss(Z, LABELS, 0.2, mining), TripletMarginLoss(0.2, **euclidean)(Z, LABELS, chosen), Z)

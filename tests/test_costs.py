@@ -24,15 +24,11 @@ def test_macs_of_one_image(layer, shape, macs):
         assert count_macs(layer, torch.zeros(images, *shape)) == macs
 
 
-def test_maps_that_carry_gradients_are_counted_too():
-    maps = nn.Conv2d(1, 2, 3)(torch.rand(1, 1, 6, 6))
-    assert maps.requires_grad and count_macs(nn.Conv2d(2, 3, 3), maps) == 4 * 9 * 2 * 3
-
-
-def test_counting_leaves_the_model_as_it_was():
-    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).train()
+def test_counting_leaves_the_model_as_it_was_and_takes_maps_that_carry_gradients():
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3)).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    count_macs(model, torch.rand(4, 1, 5, 5))
+    maps = nn.Conv2d(1, 2, 3)(torch.rand(4, 1, 6, 6))
+    assert maps.requires_grad and count_macs(model, maps) == 4 * 9 * 2 * 3
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
@@ -55,8 +51,5 @@ def test_seconds_of_a_step():
     assert list(seconds) == ["short", "long"] and all(len(found) == 3 for found in seconds.values())
     assert 0 < min(seconds["short"]) < min(seconds["long"])
     assert all(model.calls == 0 and model.weight.grad is None for model in models.values())  # copies were timed
-
-
-def test_no_round_is_refused():
     with pytest.raises(ValueError, match="at least 1 round, not 0"):
         step_seconds({"one": nn.Identity()}, torch.rand(1, 1, 2, 2), rounds=0)

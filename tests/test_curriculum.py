@@ -3,18 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import LinearSVC
 from torch import nn
 
-from tdnn_helpers.data.sets import load
 from tdnn_helpers.methods.curriculum import easy_first, paced, svm_margin, teacher_loss
 from tdnn_helpers.models.networks import mlp
-from tdnn_helpers.train.loop import fit
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load("digits").take(120, seed=0)
+from tdnn_helpers.train.loop import classification, fit
 
 
 class Memory(nn.Module):
@@ -30,47 +25,45 @@ class Memory(nn.Module):
 
 
 @pytest.mark.parametrize("folds", [2, 4])
-def test_a_teacher_has_not_seen_the_images_that_it_scores(digits, folds):
+def test_a_teacher_has_not_seen_the_images_that_it_scores(few, folds):
     taught = []
-    loss = teacher_loss(digits, lambda part: taught.append(part) or Memory(part), folds=folds, seed=0)
+    loss = teacher_loss(few, lambda part: taught.append(part) or Memory(part), folds=folds, seed=0)
     assert torch.allclose(loss, torch.full((120,), np.log(10)))  # nobody knows anything about a new image
     assert [len(part) for part in taught] == [120 - 120 // folds] * folds
 
 
-def test_the_loss_of_a_teacher_stands_beside_its_image(digits):
+def test_the_loss_of_a_teacher_stands_beside_its_image(few):
     """A teacher that always answers "3": only the threes are easy."""
 
     class Three(nn.Module):
         def forward(self, images):
             return 5 * torch.eye(10)[3].expand(len(images), -1)
 
-    loss = teacher_loss(digits, lambda part: Three(), seed=1)
-    threes = digits.targets == 3
+    loss = teacher_loss(few, lambda part: Three(), seed=1)
+    threes = few.targets == 3
     assert loss[threes].max() < 0.1 < 5 < loss[~threes].min()
     assert loss.dtype == torch.float32 and loss.shape == (120,)
 
 
-def test_wrong_labels_are_hard(digits):
+def test_wrong_labels_are_hard(few):
     def teach(part):
         torch.manual_seed(0)
         model = mlp(part, hidden=(32,))
         fit(model, part, steps=60, batch_size=32)
         return model
 
-    noisy = digits.with_label_noise(0.2, seed=0)
+    noisy = few.with_label_noise(0.2, seed=0)
     loss = teacher_loss(noisy, teach, seed=0)
     wrong = noisy.extra["flipped"]
     assert loss[wrong].median() > 5 * loss[~wrong].median()
     assert teacher_loss(noisy, teach, seed=0).equal(loss)
 
 
-def test_margins_against_a_loop(digits):
-    features, targets = digits.images.flatten(1).float(), digits.targets
+def test_margins_against_a_loop(few):
+    features, targets = few.images.flatten(1).float(), few.targets
     margin = svm_margin(features, targets, seed=0)
     assert margin.shape == (120,) and margin.dtype == torch.float32
-    # The same by hand for one fold: whatever half an image is in, the machine of the other half gives its score.
-    from sklearn.model_selection import StratifiedKFold
-
+    # The same by hand: whatever half an image is in, the machine of the other half gives its score.
     for others, fold in StratifiedKFold(2, shuffle=True, random_state=0).split(targets, targets):
         mean, std = features[others].mean(0), features[others].std(0)
         scaled = ((features - mean) / torch.where(std > 1e-8, std, torch.inf)).numpy()
@@ -80,24 +73,12 @@ def test_margins_against_a_loop(digits):
             own = scores[targets[i]]
             assert float(margin[i]) == pytest.approx(np.delete(scores, targets[i]).max() - own, abs=1e-4)
     assert (margin > 0).float().mean() < 0.3  # mostly right
-
-
-def test_margins_of_classes_with_gaps(digits):
-    some = digits[(digits.targets % 3 == 0)]  # classes 0, 3, 6, 9
-    margin = svm_margin(some.images.flatten(1).float(), some.targets, seed=0)
+    some = targets % 3 == 0  # classes with gaps: 0, 3, 6, 9
+    margin = svm_margin(features[some], targets[some], seed=0)
     assert torch.isfinite(margin).all() and (margin > 0).float().mean() < 0.3
-
-
-def test_margins_need_classes(digits):
-    features = digits.images.flatten(1).float()
-    for targets in ((digits.targets > 4).long(), torch.where(torch.arange(120) == 0, 9, digits.targets % 9)):
+    for too_few in ((targets > 4).long(), torch.where(torch.arange(120) == 0, 9, targets % 9)):
         with pytest.raises(ValueError, match="at least three classes with at least 2 images each"):
-            svm_margin(features, targets, seed=0)
-
-
-def test_easy_first_is_a_stable_order():
-    difficulty = torch.tensor([2.0, 0.5, 2.0, -1.0, 0.5])
-    assert easy_first(difficulty).tolist() == [3, 1, 4, 0, 2]
+            svm_margin(features, too_few, seed=0)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -112,13 +93,12 @@ def test_balanced_beginnings(seed):
         counts = torch.bincount(targets[ranking[:n]], minlength=4)
         assert (counts - n * share).abs().max() <= 2  # the sum of four roundings
     for c in range(4):
-        within = difficulty[ranking[targets[ranking] == c]]
-        assert (within.diff() >= 0).all()
-    raw = targets[easy_first(difficulty)]
-    assert (raw.diff() >= 0).all()
+        assert (difficulty[ranking[targets[ranking] == c]].diff() >= 0).all()
+    assert (targets[easy_first(difficulty)].diff() >= 0).all()
 
 
-def test_rankings_that_cannot_be():
+def test_rankings_are_stable_and_have_a_place_for_every_image():
+    assert easy_first(torch.tensor([2.0, 0.5, 2.0, -1.0, 0.5])).tolist() == [3, 1, 4, 0, 2]
     with pytest.raises(ValueError, match="NaN"):
         easy_first(torch.tensor([0.0, torch.nan]))
     with pytest.raises(ValueError, match="2 difficulties but 3 targets"):
@@ -135,24 +115,19 @@ def test_batches_keep_to_the_pace():
         assert set(batch) <= set(ranking[: 10 + 5 * step].tolist())
         seen |= set(batch)
     assert seen == set(range(100))
+    for n in (9, 101, 0):
+        with pytest.raises(ValueError, match=f"after 4 steps {n} images are available, but a batch needs 10"):
+            paced(ranking, lambda step, n=n: n, 10)(4, generator)
 
 
-@pytest.mark.parametrize("n", [9, 101, 0])
-def test_a_pace_that_cannot_be(n):
-    with pytest.raises(ValueError, match=f"after 4 steps {n} images are available, but a batch needs 10"):
-        paced(torch.arange(100), lambda step: n, 10)(4, torch.Generator())
-
-
-def test_a_curriculum_through_fit(digits):
+def test_a_curriculum_through_fit(few):
     seen = []
 
     def spy(model, batch):
-        from tdnn_helpers.train.objectives import classification
-
         seen.append(batch.indices.cpu())
         return classification(model, batch)
 
     ranking = torch.arange(120).flip(0)
-    model = mlp(digits, hidden=(8,))
-    fit(model, digits, objective=spy, steps=12, batch_size=8, order=paced(ranking, lambda step: 8 * (step + 1), 8))
+    model = mlp(few, hidden=(8,))
+    fit(model, few, objective=spy, steps=12, batch_size=8, order=paced(ranking, lambda step: 8 * (step + 1), 8))
     assert [int(batch.min()) >= 120 - 8 * (step + 1) for step, batch in enumerate(seen)] == [True] * 12

@@ -4,6 +4,7 @@ import errno
 import json
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -23,32 +24,17 @@ from tdnn_helpers.data.augment import chain, flip, shift
 from tdnn_helpers.data.sets import load
 from tdnn_helpers.evidence.comparison import compare
 from tdnn_helpers.models.networks import mlp, small_cnn
-from tdnn_helpers.train import checkpoint as checkpoint_room
+from tdnn_helpers.train import checkpoint
 from tdnn_helpers.train.checkpoint import read_history
 from tdnn_helpers.train.distributed import Team
 from tdnn_helpers.train.faults import Diverged
-from tdnn_helpers.train.loop import classification, constant, evaluate, fit, sgd
+from tdnn_helpers.train.loop import constant, evaluate, fit, sgd
+from tdnn_helpers.train.objectives import classification
 
 ROOT = Path(__file__).parents[1]
-forks = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load("digits").take(301, seed=0)
-
-
-@pytest.fixture(scope="module")
-def val():
-    return load("digits").take(101, seed=1)
-
-
-def torchrun_environment(rank, port):
-    return dict(
-        TORCHELASTIC_RUN_ID="test", RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-    )  # fmt: skip
+digits = pytest.fixture(lambda: load("digits").take(301, seed=0), scope="module")
+val = pytest.fixture(lambda: load("digits").take(101, seed=1), scope="module")
 
 
 def free_port():
@@ -57,8 +43,15 @@ def free_port():
         return place.getsockname()[1]
 
 
+def torchrun_environment(rank, port):
+    group = dict(TORCHELASTIC_RUN_ID="test", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    return group | dict(RANK=str(rank), LOCAL_RANK=str(rank))
+
+
 def in_two_processes(folder, work):
     """What ``work(rank)`` gives in each of two processes that find themselves as torchrun would start them."""
+    if "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("needs fork")
     port = free_port()
 
     def process(rank):
@@ -72,11 +65,10 @@ def in_two_processes(folder, work):
         one.start()
     for one in started:
         one.join(60)
-    hung = [rank for rank, one in enumerate(started) if one.is_alive()]
+    ends = [one.exitcode for one in started]
     for one in started:
         one.kill()
-    assert not hung, f"processes {hung} hang"
-    assert [one.exitcode for one in started] == [0, 0]
+    assert ends == [0, 0], f"the processes ended with {ends}, where None is one that hangs"
     return [torch.load(folder / f"result {rank}") for rank in range(2)]
 
 
@@ -96,18 +88,13 @@ def network(split, kind=mlp, dropout=0.0, **options):
 
 
 def trained(train, build=None, **options):
-    """(history without times, weights) of a run."""
+    """(history without times, losses, best step, weights, what was warned of) of a run."""
     model = network(train, **build or {})
-    history = fit(model, train, **options)
-    return [row[:4] for row in history.rows], history.step_losses, history.best_step, model.state_dict()
-
-
-def assert_close(one, other):
-    for name, weights in one[3].items():
-        torch.testing.assert_close(other[3][name], weights, rtol=1e-4, atol=1e-5)
-    assert [row[:3] for row in one[0]] == [row[:3] for row in other[0]] and one[2] == other[2]
-    assert [row[3] for row in other[0]] == pytest.approx([row[3] for row in one[0]], rel=1e-4, abs=1e-5)
-    assert other[1] == pytest.approx(one[1], rel=1e-4, abs=1e-5)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        history = fit(model, train, **options)
+    ours = [str(one.message) for one in said if re.search("normalises|could not be written", str(one.message))]
+    return [row[:4] for row in history.rows], history.step_losses, history.best_step, model.state_dict(), ours
 
 
 def same(one, other):
@@ -117,17 +104,12 @@ def same(one, other):
 # ---- the same as one process -----------------------------------------------------------------------------------------
 
 
-def growing(step, generator):
-    """An order of images for fit: from ever more of the first ones."""
-    return torch.randperm(60 + 10 * step, generator=generator)[:50]
-
-
 SHORT = dict(epochs=3, batch_size=50, evaluate_every=4)  # 7 steps an epoch, the last with a single image
-CASES = {
+EQUAL = {
     "perceptron, augmentation": ({}, dict(augment=chain(flip, shift(1)))),
     "convolutions": (dict(kind=small_cnn, width=4, norm="none"), dict(augment=shift(1), seed=2)),
     "adam, odd batches": ({}, dict(optimizer=partial(torch.optim.AdamW, lr=3e-3), batch_size=47)),
-    "growing order": ({}, dict(order=growing)),
+    "growing order": ({}, dict(order=lambda step, drawn: torch.randperm(60 + 10 * step, generator=drawn)[:50])),
     "fewer images than processes": (dict(hidden=()), dict(epochs=None, steps=9, batch_size=1)),
     "early stopping": (
         dict(hidden=()),
@@ -136,20 +118,52 @@ CASES = {
 }
 
 
-@forks
-@pytest.mark.parametrize("case", CASES)
-def test_two_processes_equal_one(digits, val, tmp_path, case):
-    build, options = CASES[case]
-    options = {**SHORT, "val": val, **options}
-    alone = trained(digits, build, **options)
-    first, second = in_two_processes(tmp_path, lambda rank: trained(digits, build, **options))
+@pytest.fixture(scope="module")
+def outcomes(digits, val, tmp_path_factory):
+    """Those of each case by name: in a process alone, and in the first and in the second of two processes."""
+    folder = tmp_path_factory.mktemp("together")
+    warned = {
+        "batch normalisation": (dict(kind=small_cnn, width=4), dict(epochs=None, steps=6)),
+        "full disk": ({}, dict(checkpoint=folder / "run")),
+    }
+
+    def train(cases):
+        return {name: trained(digits, build, val=val, **SHORT | options) for name, (build, options) in cases.items()}
+
+    def refuse(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def work(rank):
+        checkpoint.write = refuse
+        return train(EQUAL | warned)
+
+    return train(EQUAL), *in_two_processes(folder, work)
+
+
+@pytest.mark.parametrize("case", EQUAL)
+def test_two_processes_equal_one(outcomes, case):
+    alone, first, second = (outcome[case] for outcome in outcomes)
+    assert same(first, second) and first[4] == second[4] == []
+    torch.testing.assert_close(dict(first[3]), dict(alone[3]), rtol=1e-4, atol=1e-5)
+    assert [row[:3] for row in first[0]] == [row[:3] for row in alone[0]] and first[2] == alone[2]
+    assert [row[3] for row in first[0]] == pytest.approx([row[3] for row in alone[0]], rel=1e-4, abs=1e-5)
+    assert first[1] == pytest.approx(alone[1], rel=1e-4, abs=1e-5)
+    assert case != "early stopping" or len(alone[1]) < 80
+
+
+@pytest.mark.parametrize(
+    ("case", "sentence"),
+    [
+        ("batch normalisation", 'On CPUs each of the 2 processes normalises its part.*norm="none"'),
+        ("full disk", "the checkpoint .*run could not be written"),
+    ],
+)
+def test_only_the_first_process_warns_and_all_hold_the_same_network(outcomes, case, sentence):
+    first, second = (outcome[case] for outcome in outcomes[1:])
     assert same(first, second)
-    assert_close(alone, first)
-    if "patience" in options:
-        assert len(alone[1]) < 80
+    assert len(first[4]) == 1 and re.match(sentence, first[4][0]) and not second[4]
 
 
-@forks
 def test_each_process_sees_its_part_and_a_validation_split_may_be_tiny(digits, val, tmp_path):
     def work(rank):
         seen, draws = [], []
@@ -180,20 +194,6 @@ def test_each_process_sees_its_part_and_a_validation_split_may_be_tiny(digits, v
     assert loss == other_loss == pytest.approx(evaluate(model, val[:1])["loss"], rel=1e-3)
 
 
-@forks
-def test_batch_normalisation_on_cpus_warns_once_and_all_hold_the_same_network(digits, val, tmp_path):
-    def work(rank):
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            outcome = trained(digits[:300], dict(kind=small_cnn, width=4), val=val, steps=6, batch_size=50)
-        return outcome, [str(one.message) for one in said if "normalises" in str(one.message)]
-
-    (first, said), (second, silent) = in_two_processes(tmp_path, work)
-    assert same(first, second)
-    assert len(said) == 1 and not silent
-    assert said[0].startswith("On CPUs each of the 2 processes normalises its part") and 'norm="none"' in said[0]
-
-
 def test_batch_normalisation_on_gpus_is_synchronised_while_it_trains(digits, monkeypatch):
     monkeypatch.setattr(nn.parallel, "DistributedDataParallel", lambda step: step)
     model = nn.Sequential(small_cnn(digits, width=2), nn.BatchNorm1d(10))
@@ -207,16 +207,13 @@ def test_batch_normalisation_on_gpus_is_synchronised_while_it_trains(digits, mon
 
 
 # ---- checkpoints -----------------------------------------------------------------------------------------------------
-
-
-@forks
 def test_ctrl_c_in_one_process_stops_all_after_the_same_step_and_all_go_on(digits, val, tmp_path):
     path, build = tmp_path / "deep" / "run.pt", dict(dropout=0.5)
     options = {**SHORT, "val": val, "augment": shift(1)}
 
     def work(rank):
         if rank == 1:
-            checkpoint_room.write = None  # only the first process writes
+            checkpoint.write = None  # only the first process writes
         whole = trained(digits, build, **options)
 
         def objective(model, batch):
@@ -240,32 +237,12 @@ def test_ctrl_c_in_one_process_stops_all_after_the_same_step_and_all_go_on(digit
     with pytest.raises(ValueError, match="belongs to another run: .*processes is 2 there and absent here"):
         fit(network(digits, **build), digits, checkpoint=path, **options)
     path.write_bytes(path.read_bytes()[:-9])
-    for error in in_two_processes(tmp_path, lambda rank: error_of(lambda: trained(digits, checkpoint=path, **options))):
-        assert error == (
-            "ValueError",
-            f"the checkpoint {path} is damaged: cut short or altered. Move it away to start anew.",
-        )
-
-
-@forks
-def test_a_full_disk_stops_neither(digits, tmp_path):
-    def refuse(path, content):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def work(rank):
-        checkpoint_room.write = refuse
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            outcome = trained(digits, checkpoint=tmp_path / "run", **SHORT)
-        return outcome, len([one for one in said if "could not be written" in str(one.message)])
-
-    (first, said), (second, silent) = in_two_processes(tmp_path, work)
-    assert same(first, second) and (said, silent) == (1, 0)
+    damaged = f"the checkpoint {path} is damaged: cut short or altered. Move it away to start anew."
+    errors = in_two_processes(tmp_path, lambda rank: error_of(lambda: trained(digits, checkpoint=path, **options)))
+    assert errors == [("ValueError", damaged)] * 2
 
 
 # ---- failures --------------------------------------------------------------------------------------------------------
-
-
 def once(rank, where, what):
     """An objective that goes wrong in its third step, in one process only."""
     steps = []
@@ -279,13 +256,11 @@ def once(rank, where, what):
     return objective
 
 
-def out_of_memory():
-    raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-
-
-@forks
 @pytest.mark.parametrize("where", [0, 1])
 def test_one_out_of_memory_ends_both(digits, tmp_path, where):
+    def out_of_memory():
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
     def work(rank):
         objective = once(rank, where, out_of_memory)
         error = error_of(lambda: trained(digits, objective=objective, steps=5, batch_size=64))
@@ -300,75 +275,64 @@ def test_one_out_of_memory_ends_both(digits, tmp_path, where):
         assert again[0] == "PartnerLost" and "start all anew" in again[1]
 
 
-def press_ctrl_c():
-    signal.raise_signal(signal.SIGINT)
+STOPPED = {"Ctrl-C": lambda: signal.raise_signal(signal.SIGINT), "bug": lambda: 1 / 0, "death": lambda: os._exit(0)}
 
 
-@forks
-@pytest.mark.parametrize("what", [press_ctrl_c, lambda: 1 / 0, lambda: os._exit(0)], ids=["Ctrl-C", "bug", "death"])
-def test_no_process_waits_for_one_that_has_stopped(digits, tmp_path, what):
+@pytest.mark.parametrize("how", STOPPED)
+def test_no_process_waits_for_one_that_has_stopped(digits, tmp_path, how):
     def work(rank):
         if rank == 1:
             torch.save(None, tmp_path / "result 1")
-        return error_of(lambda: trained(digits, objective=once(rank, 1, what), steps=5))
+        return error_of(lambda: trained(digits, objective=once(rank, 1, STOPPED[how]), steps=5))
 
     first, second = in_two_processes(tmp_path, work)
     assert first[0] == "PartnerLost"
-    assert second is None or second[0] in ("KeyboardInterrupt", "ZeroDivisionError")
+    assert second == {"Ctrl-C": ("KeyboardInterrupt", ""), "bug": ("ZeroDivisionError", "division by zero")}.get(how)
 
 
-@forks
-def test_all_diverge_at_the_same_step_and_can_go_on(digits, tmp_path):
+def test_an_error_that_all_share_is_the_same_in_both_and_they_can_go_on(digits, tmp_path):
+    """Calls that differ, weights that are not used, and a loss that diverges in one process only."""
+
     def work(rank):
-        objective = once(rank, 1, lambda: (_ for _ in ()).throw(OverflowError))
+        model, steps = network(digits), []
+        model.spare = nn.Linear(2, 2)
 
         def infinite(model, batch):
+            steps.append(1)
             loss, metrics = classification(model, batch)
-            try:
-                objective(model, batch)
-            except OverflowError:
-                loss = loss * float("inf")
-            return loss, metrics
+            return loss * (float("inf") if rank == 1 and len(steps) == 3 else 1), metrics
 
-        said = error_of(lambda: trained(digits, objective=infinite, steps=30, optimizer=sgd(0.2)))
-        return said, trained(digits, **SHORT)
-
-    (first, outcome), (second, other) = in_two_processes(tmp_path, work)
-    assert first == second and first[0] == Diverged.__name__ and "the loss is inf at step 3 of 30" in first[1]
-    assert same(outcome, other)
-
-
-@forks
-def test_calls_that_differ_and_weights_that_are_not_used_are_named_in_both(digits, tmp_path):
-    def work(rank):
-        model = network(digits)
-        model.spare = nn.Linear(2, 2)
-        return (
+        errors = (
             error_of(lambda: fit(network(digits), digits, steps=5 + rank)),
             error_of(lambda: fit(model, digits, steps=1, objective=lambda m, b: classification(m[:-1], b))),
+            error_of(lambda: fit(network(digits), digits, objective=infinite, steps=30, optimizer=sgd(0.2))),
         )
+        return errors, trained(digits, **SHORT)
 
-    for differ, unused in in_two_processes(tmp_path, work):
-        assert differ == ("ValueError", "every process must be called alike, but steps differs between them: [5, 6].")
-        assert unused[0] == "ValueError" and 'does not depend on the weights "spare.weight"' in unused[1]
+    (first, outcome), (second, other) = in_two_processes(tmp_path, work)
+    differ, unused, diverged = first
+    assert first == second and same(outcome, other)
+    assert differ == ("ValueError", "every process must be called alike, but steps differs between them: [5, 6].")
+    assert unused[0] == "ValueError" and 'does not depend on the weights "spare.weight"' in unused[1]
+    assert diverged[0] == Diverged.__name__ and "the loss is inf at step 3 of 30" in diverged[1]
 
 
 def test_what_cannot_be_done_together_is_refused(monkeypatch):
     for name, value in torchrun_environment(1, 1).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(ValueError, match="more processes than GPUs here: torchrun --nproc-per-node 1"):
-        Team.join(torch.device("cuda"))
-    with pytest.raises(ValueError, match='on CPUs or on NVIDIA GPUs, not on "mps"'):
-        Team.join(torch.device("mps"))
-    with pytest.raises(ValueError, match="one network.*Dask"):
-        compare({"a": lambda seed: {"x": 1}}, seeds=1)
+    for words, call in (
+        ("more processes than GPUs here: torchrun --nproc-per-node 1", lambda: Team.join(torch.device("cuda"))),
+        ('on CPUs or on NVIDIA GPUs, not on "mps"', lambda: Team.join(torch.device("mps"))),
+        ("one network.*Dask", lambda: compare({"a": lambda seed: {"x": 1}}, seeds=1)),
+    ):
+        with pytest.raises(ValueError, match=words):
+            call()
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert Team.join(torch.device("mps")).size == 1
 
 
 # ---- torchrun itself -------------------------------------------------------------------------------------------------
-
 SCRIPT = """
 import json, os, sys, time
 import torch
@@ -390,7 +354,6 @@ if os.environ["RANK"] == "0":
 """
 
 
-@forks
 def test_a_script_goes_on_under_torchrun_where_ctrl_c_stopped_it(digits, tmp_path):
     """Ctrl-C at a terminal reaches every process, and each at another moment."""
     script, path = tmp_path / "script.py", tmp_path / "run"
@@ -413,13 +376,9 @@ def test_a_script_goes_on_under_torchrun_where_ctrl_c_stopped_it(digits, tmp_pat
     assert 0 < done < 100
 
     settings = ["--nproc-per-node=2", "--master-addr=127.0.0.1", f"--master-port={free_port()}"]
-    finished = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", *settings, str(script), str(path)],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    command = [sys.executable, "-m", "torch.distributed.run", *settings, str(script), str(path)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert finished.returncode == 0, finished.stderr
     losses, accuracy = json.loads(finished.stdout)
     assert losses[:done] == read_history(path).step_losses[:done]

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 
 from tdnn_helpers.data.imbalance import class_weights, imbalanced, resampled
 from tdnn_helpers.data.split import Split
@@ -30,46 +31,37 @@ def test_imbalanced_has_the_counts_and_the_right_images():
 
 
 def test_fewer_images_are_a_part_of_more():
-    rows = {n: set(imbalanced(split_of(40, 50), {"a": 20, "b": n}, seed=3).extra["row"].tolist()) for n in (2, 9)}
-    assert rows[2] < rows[9]
-    assert rows[9] != set(imbalanced(split_of(40, 50), {"a": 20, "b": 9}, seed=4).extra["row"].tolist())
-
-
-@pytest.mark.parametrize(
-    ("counts", "message"),
-    [
-        ({"a": 41}, 'class "a" has 40 images; ask for 1 to 40, not 41'),
-        ({"a": 10, "b": 0}, "ask for 1 to 50, not 0"),
-        ({"A": 10}, 'there is no class "A"'),
-        ({}, "at least one class"),
-    ],
-)
-def test_imbalanced_refuses(counts, message):
-    with pytest.raises(ValueError, match=message):
-        imbalanced(split_of(40, 50), counts, seed=0)
+    few, more, other = (
+        set(imbalanced(split_of(40, 50), {"a": 20, "b": n}, seed=seed).extra["row"].tolist())
+        for n, seed in ((2, 3), (9, 3), (9, 4))
+    )
+    assert few < more != other
 
 
 def test_weights_agree_with_scikit_learn_and_a_loop():
-    from sklearn.utils.class_weight import compute_class_weight
-
     split = split_of(90, 9, 30)
     weights = class_weights(split)
     theirs = compute_class_weight("balanced", classes=np.arange(3), y=split.targets.numpy())
     assert weights.dtype == torch.float32 and weights.numpy() == pytest.approx(theirs)
-    totals = Counter()
-    for target in split.targets.tolist():
-        totals[target] += weights[target].item()
-    assert [totals[c] for c in range(3)] == pytest.approx([129 / 3] * 3, rel=1e-5)
-
-
-def test_equal_classes_have_weight_one():
+    totals = [sum(weights[target].item() for target in split.targets if target == c) for c in range(3)]
+    assert totals == pytest.approx([129 / 3] * 3, rel=1e-5)
     assert class_weights(split_of(7, 7)).tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("use", [class_weights, lambda split: resampled(split, seed=0)])
-def test_a_class_without_images_is_named(use):
-    with pytest.raises(ValueError, match='class "b" has no image'):
-        use(split_of(5, 0, 4))
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: imbalanced(split_of(40, 50), {"a": 41}, seed=0), '"a" has 40 images; ask for 1 to 40, not 41'),
+        (lambda: imbalanced(split_of(40, 50), {"a": 10, "b": 0}, seed=0), "ask for 1 to 50, not 0"),
+        (lambda: imbalanced(split_of(40, 50), {"A": 10}, seed=0), 'there is no class "A"'),
+        (lambda: imbalanced(split_of(40, 50), {}, seed=0), "at least one class"),
+        (lambda: class_weights(split_of(5, 0, 4)), 'class "b" has no image'),
+        (lambda: resampled(split_of(5, 0, 4), seed=0), 'class "b" has no image'),
+    ],
+)
+def test_images_that_are_not_there_are_named(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
 
 
 def test_resampled_has_all_originals_first_and_even_copies():
@@ -84,29 +76,24 @@ def test_resampled_has_all_originals_first_and_even_copies():
         assert (image == row).all() and target == split.targets[row]
 
 
-def test_resampled_follows_its_seed():
-    split = split_of(20, 3)
-    first, again, other = (resampled(split, seed=seed).extra["row"] for seed in (0, 0, 1))
-    assert torch.equal(first, again) and not torch.equal(first, other)
+def inverted(images, generator):
+    return 1 - images
 
 
-def test_only_copies_are_augmented():
-    split = split_of(20, 3)
-    more = resampled(split, seed=0, augment=lambda images, generator: 1 - images)
-    assert torch.equal(more.images[:23], split.images)
-    rows = more.extra["row"][23:].to(torch.uint8)
-    assert torch.equal(more.images[23:, 0, 0, 0], 255 - rows) and more.images.dtype == torch.uint8
-
-
-def test_augmentation_draws_from_the_seed():
+def test_copies_and_their_augmentation_follow_the_seed():
     def noise(images, generator):
         return torch.rand(images.shape, generator=generator)
 
-    first, again, other = (resampled(split_of(20, 3), seed=s, augment=noise).images for s in (0, 0, 1))
-    assert torch.equal(first, again) and not torch.equal(first, other)
+    first, again, other = (resampled(split_of(20, 3), seed=s, augment=noise) for s in (0, 0, 1))
+    for column in (lambda split: split.extra["row"], lambda split: split.images):
+        assert torch.equal(column(first), column(again)) and not torch.equal(column(first), column(other))
 
 
-def test_equal_classes_are_left_alone():
-    split = split_of(6, 6)
-    more = resampled(split, seed=0, augment=lambda images, generator: 1 - images)
-    assert torch.equal(more.images, split.images) and torch.equal(more.targets, split.targets)
+def test_only_copies_are_augmented_and_equal_classes_left_alone():
+    split, equal = split_of(20, 3), split_of(6, 6)
+    more = resampled(split, seed=0, augment=inverted)
+    assert torch.equal(more.images[:23], split.images)
+    rows = more.extra["row"][23:].to(torch.uint8)
+    assert torch.equal(more.images[23:, 0, 0, 0], 255 - rows) and more.images.dtype == torch.uint8
+    more = resampled(equal, seed=0, augment=inverted)
+    assert torch.equal(more.images, equal.images) and torch.equal(more.targets, equal.targets)

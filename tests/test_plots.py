@@ -6,72 +6,52 @@ import pandas as pd
 import pytest
 import torch
 
-from tdnn_helpers.data.sets import load
 from tdnn_helpers.evidence.effects import Effect, mean_interval
-from tdnn_helpers.figures.plots import (
-    last_values,
-    plot_arms,
-    plot_curves,
-    plot_differences,
-    plot_effects,
-    plot_projections,
-    show_images,
-)
+from tdnn_helpers.figures import plots
+from tdnn_helpers.figures.plots import last_values, plot_arms, plot_curves, plot_differences, plot_effects, show_images
+
+ROWS = [
+    (arm, seed, step, split, "accuracy", offset + 0.01 * seed + 0.1 * step, 0.0)
+    for arm, offset in (("z", 0.5), ("a", 0.2))
+    for seed in range(4)
+    for step in (1, 2)
+    for split in ("train", "test")
+]
+RUNS = pd.DataFrame(ROWS, columns="arm seed step split metric value seconds".split()).sample(frac=1, random_state=0)
 
 
-@pytest.fixture
-def runs():
-    rows = [
-        (arm, seed, step, split, "accuracy", offset + 0.01 * seed + 0.1 * step, 0.0)
-        for arm, offset in (("z", 0.5), ("a", 0.2))
-        for seed in range(4)
-        for step in (1, 2)
-        for split in ("train", "test")
-    ]
-    frame = pd.DataFrame(rows, columns=["arm", "seed", "step", "split", "metric", "value", "seconds"])
-    return frame.sample(frac=1, random_state=0)
-
-
-def test_last_values_takes_the_last_step_of_each_seed(runs):
-    table = last_values(runs, "accuracy")
+def test_last_values_takes_the_last_step_of_each_seed_and_no_earlier_one():
+    table = last_values(RUNS, "accuracy")
     assert table.shape == (4, 2)
-    assert table.loc[3, "z"] == pytest.approx(0.5 + 0.03 + 0.2)
-    assert table.loc[0, "a"] == pytest.approx(0.2 + 0.2)
-
-
-def test_a_last_value_that_is_missing_is_not_replaced_by_an_earlier_one(runs):
-    end = (runs["arm"] == "z") & (runs["seed"] == 0) & (runs["step"] == runs["step"].max())
-    table = last_values(runs.assign(value=runs["value"].mask(end)), "accuracy")
+    assert (table.loc[3, "z"], table.loc[0, "a"]) == pytest.approx((0.5 + 0.03 + 0.2, 0.2 + 0.2))
+    end = (RUNS["arm"] == "z") & (RUNS["seed"] == 0) & (RUNS["step"] == RUNS["step"].max())
+    table = last_values(RUNS.assign(value=RUNS["value"].mask(end)), "accuracy")
     assert np.isnan(table.loc[0, "z"]) and table.notna().sum().sum() == 7
 
 
-def test_arms_are_joined_by_seed_unless_they_are_no_pairs(runs):
-    joined, alone = (len(plot_arms(runs, "accuracy", join=join).axes[0].lines) for join in (True, False))
-    assert joined - alone == 4
+def test_arms_are_joined_by_seed_unless_they_are_no_pairs_and_stand_in_the_order_of_the_frame():
+    sorted_runs = RUNS.sort_values("arm", ascending=False)
+    joined, alone = (plot_arms(sorted_runs, "accuracy", baseline=0.1, join=join).axes[0] for join in (True, False))
+    assert len(joined.lines) - len(alone.lines) == 4
+    assert [tick.get_text() for tick in joined.get_xticklabels()] == ["z", "a"]
 
 
-def test_curves_draw_the_mean_with_its_interval(runs):
-    axis = plot_curves(runs, "accuracy", "test", percent=True).axes[0]
-    line = {line.get_label(): line for line in axis.lines}["z"]
+def test_curves_draw_the_mean_with_its_interval():
+    axis = plot_curves(RUNS, "accuracy", "test", percent=True).axes[0]
+    lines = {line.get_label(): (line, band) for line, band in zip(axis.lines, axis.collections, strict=True)}
+    line, band = lines["z"]
     effect = mean_interval(100 * (0.5 + 0.01 * np.arange(4) + 0.1))
     np.testing.assert_allclose(line.get_ydata()[0], effect.mean)
-    band = axis.collections[[line.get_label() for line in axis.lines].index("z")].get_paths()[0].vertices
-    at_first_step = band[np.isclose(band[:, 0], 1)][:, 1]
+    edge = band.get_paths()[0].vertices
+    at_first_step = edge[np.isclose(edge[:, 0], 1)][:, 1]
     np.testing.assert_allclose([at_first_step.min(), at_first_step.max()], [effect.low, effect.high])
+    one_seed = plot_curves(RUNS[RUNS["seed"] == 0], "accuracy", "test").axes[0]  # a line without a band
+    assert np.isfinite(one_seed.lines[0].get_ydata()).all() and one_seed.get_ylabel() == "test accuracy"
+    assert plot_curves(RUNS, "accuracy", "test", ylabel="").axes[0].get_ylabel() == ""
 
 
-def test_one_seed_draws_a_line_without_a_band(runs):
-    axis = plot_curves(runs[runs["seed"] == 0], "accuracy", "test").axes[0]
-    assert np.isfinite(axis.lines[0].get_ydata()).all()
-
-
-def test_arms_are_labelled_in_the_order_of_the_frame(runs):
-    axis = plot_arms(runs.sort_values("arm", ascending=False), "accuracy", baseline=0.1).axes[0]
-    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["z", "a"]
-
-
-def test_differences_are_paired(runs):
-    figure = plot_differences(runs, [("z", "a")], "accuracy", scale=100, unit="pp")
+def test_differences_are_paired():
+    figure = plot_differences(RUNS, [("z", "a")], "accuracy", scale=100, unit="pp")
     assert figure.axes[0].get_yticklabels()[0].get_text() == "z − a"
     (point,) = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 1 and line.get_marker() == "o"]
     assert point.get_xdata()[0] == pytest.approx(30)
@@ -97,35 +77,27 @@ def test_effects_are_bars_or_a_band_from_low_to_high():
     plt.close(figure)
 
 
-def test_an_unknown_metric_is_a_clear_error(runs):
-    with pytest.raises(ValueError, match='no "loss" was recorded for "test"'):
-        plot_curves(runs, "loss", "test")
-    with pytest.raises(ValueError, match='no "loss" was recorded'):
-        last_values(runs, "loss")
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: plot_curves(RUNS, "loss", "test"), 'no "loss" was recorded for "test"'),
+        (lambda: last_values(RUNS, "loss"), 'no "loss" was recorded'),
+        (lambda: show_images(torch.zeros(0, 1, 2, 2)), "no images to show"),
+    ],
+)
+def test_nothing_to_draw_is_a_clear_error(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
 
 
-def test_no_images_are_a_clear_error():
-    with pytest.raises(ValueError, match="no images to show"):
-        show_images(torch.zeros(0, 1, 2, 2))
-
-
-def test_images_are_drawn_with_their_class_names():
-    figure = show_images(load("digits")[:5], columns=3)
+def test_images_are_drawn_with_their_class_names_and_floats_in_their_own_range(digits):
+    figure = show_images(digits[:5], columns=3)
     assert [axis.get_title() for axis in figure.axes][:5] == ["0", "1", "2", "3", "4"]
-    np.testing.assert_array_equal(figure.axes[1].images[0].get_array(), load("digits").images[1, 0])
-
-
-def test_float_images_have_their_own_range():
-    figure = show_images(torch.rand(2, 3, 4, 4))
-    assert figure.axes[0].images[0].get_clim() == (0, 1)
+    np.testing.assert_array_equal(figure.axes[1].images[0].get_array(), digits.images[1, 0])
+    assert show_images(torch.rand(2, 3, 4, 4)).axes[0].images[0].get_clim() == (0, 1)
 
 
 def test_projections_draw_every_point_once():
     points = np.random.default_rng(0).normal(size=(30, 2))
-    figure = plot_projections({"one": points, "two": points}, torch.arange(30) % 3, ["x", "y", "z"])
+    figure = plots.plot_projections({"one": points, "two": points}, torch.arange(30) % 3, ["x", "y", "z"])
     assert sum(len(scatter.get_offsets()) for scatter in figure.axes[0].collections) == 30
-
-
-def test_an_empty_label_leaves_the_axis_without_one(runs):
-    assert plot_curves(runs, "accuracy", "test", ylabel="").axes[0].get_ylabel() == ""
-    assert plot_curves(runs, "accuracy", "test").axes[0].get_ylabel() == "test accuracy"

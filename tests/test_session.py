@@ -2,6 +2,7 @@
 
 import random
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
@@ -19,8 +20,6 @@ from tdnn_helpers.session import BUDGETS, Session, budget, start
 @pytest.fixture(autouse=True)
 def restored(monkeypatch):
     """Figure style, lesson and random state are global; a test leaves them as it found them."""
-    import matplotlib as mpl
-
     states = random.getstate(), np.random.get_state()
     monkeypatch.setattr(session, "_lesson", None)
     with mpl.rc_context(), torch.random.fork_rng():
@@ -39,14 +38,11 @@ def test_nearest_suggests_only_what_is_similar():
     assert nearest(7, []) == ""
 
 
-@pytest.mark.parametrize("name", BUDGETS)
-def test_budget_is_read_from_the_environment(monkeypatch, name):
+def test_budget_is_read_from_the_environment_and_a_wrong_one_named_with_the_nearest(monkeypatch):
     assert budget() == "standard"
-    monkeypatch.setenv("TDNN_BUDGET", name)
-    assert budget() == name
-
-
-def test_wrong_budget_is_named_with_the_nearest(monkeypatch):
+    for name in BUDGETS:
+        monkeypatch.setenv("TDNN_BUDGET", name)
+        assert budget() == name
     monkeypatch.setenv("TDNN_BUDGET", "smok")
     for call in (budget, lambda: start("a lesson")):
         with pytest.raises(ValueError, match='TDNN_BUDGET is "smok".*Did you mean "smoke"'):
@@ -55,47 +51,43 @@ def test_wrong_budget_is_named_with_the_nearest(monkeypatch):
 
 
 def test_folders_and_device_follow_the_environment(monkeypatch, tmp_path):
-    monkeypatch.setenv("TDNN_DATA", str(tmp_path / "d"))
-    monkeypatch.setenv("TDNN_RUNS", str(tmp_path / "r"))
-    monkeypatch.setenv("TDNN_DEVICE", "meta")
-    assert data_dir() == tmp_path / "d"
-    assert runs_dir() == tmp_path / "r"
-    assert pick_device() == torch.device("meta")
+    for name, value in (("DATA", tmp_path / "d"), ("RUNS", tmp_path / "r"), ("DEVICE", "meta")):
+        monkeypatch.setenv(f"TDNN_{name}", str(value))
+    assert (data_dir(), runs_dir(), pick_device()) == (tmp_path / "d", tmp_path / "r", torch.device("meta"))
     monkeypatch.delenv("TDNN_RUNS")
     monkeypatch.delenv("TDNN_DATA")
     assert runs_dir().parts[-2:] == ("build", "runs")
     assert (data_dir() / "checksums.json").exists()
-
-
-def test_runs_go_to_the_users_cache_where_there_is_no_checkout(monkeypatch, tmp_path):
-    monkeypatch.delenv("TDNN_RUNS")
-    monkeypatch.setattr(places, "_ROOT", tmp_path)
+    monkeypatch.setattr(places, "_ROOT", tmp_path)  # where there is no checkout: the user's cache
     monkeypatch.setattr(places.Path, "home", lambda: tmp_path / "home")
     assert runs_dir() == tmp_path / "home" / ".cache" / "tdnn_helpers"
 
 
-def test_seed_reaches_python_numpy_and_torch():
-    seed_everything(3)
-    first = draws()
-    seed_everything(3)
-    assert draws() == first
-    seed_everything(4)
-    assert all(a != b for a, b in zip(draws(), first, strict=True))
+def draws_of(seed):
+    seed_everything(seed)
+    return draws()
+
+
+def test_seed_reaches_python_numpy_and_torch_and_a_random_state_is_left_untouched():
+    first = draws_of(3)
+    assert draws_of(3) == first
+    assert all(a != b for a, b in zip(draws_of(4), first, strict=True))
     seed_everything(2**32 + 5)  # NumPy alone takes 32 bits
+    seed_everything(3)
+    with pytest.raises(KeyError), untouched_random_state():
+        draws_of(2)
+        raise KeyError
+    assert draws() == first
 
 
 def test_start_says_where_it_runs_and_sets_lesson_seed_threads_and_style(capsys):
-    import matplotlib as mpl
-
     opened = start("02_inputs", seed=5)
     (line,) = capsys.readouterr().out.splitlines()
     assert all(part in line for part in ("02_inputs", "CPU", "1 thread ·", torch.__version__, "standard"))
     assert session.current_lesson() == "02_inputs"
     assert opened.device == torch.device("cpu") and opened.threads == 1
     assert mpl.rcParams["axes.grid"] and not mpl.rcParams["axes.spines.top"]
-    after_start = draws()
-    seed_everything(5)
-    assert draws() == after_start
+    assert draws() == draws_of(5)
 
 
 @pytest.mark.parametrize("name", BUDGETS)
@@ -116,17 +108,6 @@ def test_start_sets_the_threads_it_prints(capsys):
         assert "2 threads ·" in capsys.readouterr().out
     finally:
         torch.set_num_threads(before)
-
-
-def test_a_random_state_is_left_untouched():
-    seed_everything(1)
-    expected = draws()
-    seed_everything(1)
-    with pytest.raises(KeyError), untouched_random_state():
-        seed_everything(2)
-        draws()
-        raise KeyError
-    assert draws() == expected
 
 
 def test_allocator_reports_whether_it_could(monkeypatch):

@@ -22,14 +22,15 @@ from torch import nn
 
 from tdnn_helpers.core import runs_dir
 from tdnn_helpers.data.sets import load
-from tdnn_helpers.evidence import comparison as compare_room
-from tdnn_helpers.evidence import store
+from tdnn_helpers.evidence import comparison, fingerprint, store
 from tdnn_helpers.evidence.comparison import ArmsFailed, compare
+from tdnn_helpers.evidence.definitions import Definitions
 from tdnn_helpers.evidence.store import Store
 from tdnn_helpers.models.networks import mlp, normalise
 from tdnn_helpers.train.loop import fit, sgd
 
-ROOT = Path(store.__file__).parents[1]
+PACKAGE = Path(store.__file__).parents[1]
+READS = "def arm(seed):\n    return {'x': len(str(data))}"  # a variable of the notebook
 
 
 @pytest.fixture(autouse=True)
@@ -88,8 +89,6 @@ arm = make(7)
 
 
 # --- what changes the key ---------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -113,54 +112,38 @@ arm = make(7)
 def test_a_change_of_code_or_values_changes_the_key(before, after):
     assert CELL.count(before) == 1
     data = torch.arange(3)
-    assert key(CELL, data=data) == key("\n\n" + CELL, data=data.clone())
     assert key(CELL, data=data) != key(CELL.replace(before, after), data=data)
 
 
-def test_a_comment_and_a_variable_that_is_not_read_change_nothing():
+def test_a_place_a_copy_a_comment_and_a_variable_that_is_not_read_change_nothing():
     data = torch.arange(3)
-    assert key(CELL, data=data) == key(CELL.replace("arm = make(7)", "unread = 3  # why\narm = make(7)"), data=data)
-
-
-def with_content(change):
-    copy = torch.arange(12.0).reshape(3, 4)
-    return change(copy)
+    cells = "\n\n" + CELL, CELL.replace("arm = make(7)", "unread = 3  # why\narm = make(7)")
+    assert [key(cell, data=data.clone()) for cell in cells] == [key(CELL, data=data)] * 2
 
 
 @pytest.mark.parametrize(
-    "other",
-    [
-        lambda t: t.double(),
-        lambda t: t.reshape(4, 3),
-        lambda t: t.t().contiguous().t(),
-        lambda t: t.index_fill(0, torch.tensor([2]), 0.0),
-        lambda t: t.requires_grad_(),
-        lambda t: nn.Parameter(t),
-        lambda t: t.numpy(),
-        lambda t: t.numpy().astype("float64"),
-        lambda t: t.tolist(),
-        lambda t: np.asfortranarray(t.numpy()),
-    ],
+    "change",
+    [lambda t: t.double(), lambda t: t.reshape(4, 3), lambda t: t.t().contiguous().t(), lambda t: t.requires_grad_()]
+    + [lambda t: t.index_fill(0, torch.tensor([2]), 0.0), nn.Parameter, torch.Tensor.numpy, torch.Tensor.tolist]
+    + [lambda t: t.numpy().astype("float64"), lambda t: np.asfortranarray(t.numpy())],
 )
-def test_data_counts_by_content_type_and_form(other):
-    read = "def arm(seed):\n    return {'x': len(data)}"
-    base, changed = with_content(lambda t: t), with_content(other)
-    assert key(read, data=base) == key(read, data=base.clone())
-    assert key(read, data=changed) == key(read, data=with_content(other)) != key(read, data=base)
+def test_data_counts_by_content_type_and_form(change):
+    one, same, changed, again = (torch.arange(12.0).reshape(3, 4) for _ in range(4))
+    assert key(READS, data=one) == key(READS, data=same)
+    assert key(READS, data=change(changed)) == key(READS, data=change(again)) != key(READS, data=one)
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.bfloat16, torch.complex64, torch.uint8, torch.int64])
 @pytest.mark.parametrize("shape", [(), (0,), (2, 3)])
 def test_every_type_of_tensor_has_a_digest(dtype, shape):
-    read = "def arm(seed):\n    return {'x': len(data)}"
     zeros, ones = torch.zeros(shape, dtype=dtype), torch.ones(shape, dtype=dtype)
-    assert key(read, data=zeros) == key(read, data=zeros.clone())
-    assert (key(read, data=zeros) != key(read, data=ones)) == (zeros.numel() > 0)
+    assert key(READS, data=zeros) == key(READS, data=zeros.clone())
+    assert (key(READS, data=zeros) != key(READS, data=ones)) == (zeros.numel() > 0)
 
 
 def test_an_edit_in_place_is_seen_even_where_torch_does_not_count_it():
     digits = load("digits").take(50, seed=0)
-    arm = notebook("def arm(seed):\n    return {'x': len(data)}", data=digits)["arm"]
+    arm = notebook(READS, data=digits)["arm"]
     first = key_of(arm)
     digits.images.numpy()[3, 0, 2, 2] ^= 1  # leaves the version counter of the tensor as it is
     second = key_of(arm)
@@ -170,46 +153,24 @@ def test_an_edit_in_place_is_seen_even_where_torch_does_not_count_it():
 
 def test_splits_networks_and_settings_count_by_content():
     digits = load("digits").take(100, seed=0)
-    read = "def arm(seed):\n    return {'x': len(str(data))}"
-    things = [
-        digits,
-        load("digits").take(100, seed=1),
-        digits.with_label_noise(0.1, seed=0),
-        normalise(digits),
-        sgd(0.1),
-        sgd(0.2),
-        partial(fit, steps=3),
-        types.SimpleNamespace(steps=3),
-        types.SimpleNamespace(steps=4),
-        torch.float32,
-        torch.channels_last,
-        torch.relu,
-        torch.nn.functional.max_pool2d,
-        np.log,
-        np.float32(1),
-        pd.DataFrame({"a": [1.0, 2.0]}),
-        pd.DataFrame({"a": [1.0, 2.5]}),
-        nn.ReLU,
-        nn.ReLU(),
-        digits.take,
-    ]
     torch.manual_seed(0)
-    things.append(mlp(digits, hidden=(4,)))
-    things.append(mlp(digits, hidden=(4,)))  # other weights
-    keys = [key(read, data=thing) for thing in things]
+    things = [digits, load("digits").take(100, seed=1), digits.with_label_noise(0.1, seed=0), digits.take]
+    things += [normalise(digits), mlp(digits, hidden=(4,)), mlp(digits, hidden=(4,)), nn.ReLU, nn.ReLU()]  # new weights
+    things += [sgd(0.1), sgd(0.2), partial(fit, steps=3)]
+    things += [types.SimpleNamespace(steps=3), types.SimpleNamespace(steps=4)]
+    things += [torch.float32, torch.channels_last, torch.relu, nn.functional.max_pool2d, np.log, np.float32(1)]
+    things += [pd.DataFrame({"a": [1.0, 2.0]}), pd.DataFrame({"a": [1.0, 2.5]})]
+    keys = [key(READS, data=thing) for thing in things]
     assert len(set(keys)) == len(things)
-    assert keys == [key(read, data=thing) for thing in things]
-    assert keys[0] == key(read, data=load("digits").take(100, seed=0))
+    assert keys == [key(READS, data=thing) for thing in things]
+    assert keys[0] == key(READS, data=load("digits").take(100, seed=0))
 
 
-def test_a_local_variable_may_be_called_as_a_function_that_reads():
-    source = "def arm(seed):\n    input = seed\n    load = lambda open: open + input\n    return {'x': load(1)}"
-    assert key(source) != key(source.replace("load(1)", "load(2)"))
-
-
-def test_functions_that_call_each_other_end():
+def test_functions_may_call_each_other_and_local_variables_have_the_names_of_functions_that_read():
     source = "def a(n):\n    return n and b(n - 1)\ndef b(n):\n    return n and a(n - 1)\narm = a"
     assert key(source) == key(source) != key(source.replace("b(n - 1)", "b(n - 2)"))
+    source = "def arm(seed):\n    input = seed\n    load = lambda open: open + input\n    return {'x': load(1)}"
+    assert key(source) != key(source.replace("load(1)", "load(2)"))
 
 
 def test_a_change_of_the_surroundings_is_another_run(monkeypatch):
@@ -231,9 +192,63 @@ def test_a_change_of_the_surroundings_is_another_run(monkeypatch):
         assert ran(arms) == []
 
 
+# --- a new version of this package ------------------------------------------------------------------------------------
+@pytest.fixture
+def edited(monkeypatch):
+    """A function: from now on this package is as it would be with other text in its files, or with moved files."""
+
+    def edit(old="", new="", moved=None):
+        ours = Definitions(PACKAGE)
+        assert any(old in source for source, _ in ours.files.values())
+        files = {name: (source.replace(old, new) if old else source, top) for name, (source, top) in ours.files.items()}
+        ours.files = {(moved or {}).get(name, name): file for name, file in files.items()}
+        for module in (fingerprint, store):
+            monkeypatch.setattr(module, "OURS", ours)
+        fingerprint._ours.cache_clear()
+        return ours
+
+    yield edit
+    fingerprint._ours.cache_clear()
+
+
+TRAINS = notebook("arm = lambda seed: fit(mlp(pool), pool, steps=1)", fit=fit, mlp=mlp, pool=torch.zeros(3))["arm"]
+
+
+@pytest.mark.parametrize(
+    ("forgets", "old", "new"),
+    [
+        pytest.param(False, "how much may an image of the last one", "what is the weight", id="hint of an exercise"),
+        pytest.param(False, 'MARKERS = "osD^vPX*"', 'MARKERS = "sD^vPX*o"', id="figure"),
+        pytest.param(False, "images.flip(-1)", "images.flip(-2)", id="function that the arm does not reach"),
+        pytest.param(False, "# nowhere to rise from", "# there is nothing to rise from", id="comment"),
+        pytest.param(False, "A multi-layer perceptron on", "Dense layers on", id="docstring"),
+        pytest.param(True, "outputs or outputs_for(train))", "outputs or 2)", id="function that the arm calls"),
+        pytest.param(True, "self.seen += images", "self.seen += 1", id="class that such a function uses"),
+        pytest.param(True, "if first in SPLITS and rest else", "if first in SPLITS else", id="way of every run"),
+    ],
+)
+def test_an_edit_of_this_package_forgets_a_run_where_the_arm_reaches_what_it_changes(edited, forgets, old, new):
+    before, source = key_of(TRAINS), Store.source
+    assert edited(old, new).all != source  # worker processes must have each byte alike
+    assert (key_of(TRAINS) != before) == forgets
+
+
+def test_a_file_that_moves_forgets_no_run(edited, monkeypatch):
+    before = key_of(TRAINS)
+    monkeypatch.setitem(sys.modules, "tdnn_helpers.models.shapes", sys.modules[mlp.__module__])
+    monkeypatch.setattr(mlp, "__module__", "tdnn_helpers.models.shapes")
+    assert key_of(TRAINS) != before  # the files that were imported have no such place
+    edited("networks import", "shapes import", {"models.networks": "models.shapes"})
+    assert key_of(TRAINS) == before
+
+
+def test_the_package_whose_source_counts_is_the_whole_one(edited):
+    assert store.OURS is fingerprint.OURS and store.OURS.package == PACKAGE and PACKAGE.name == "tdnn_helpers"
+    assert {"", "train.loop", "exercises.lesson_01", "evidence.store"} <= store.OURS.files.keys()
+    assert Store.source == Definitions(PACKAGE).all == edited().all
+
+
 # --- what has no reliable digest --------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("source", "why"),
     [
@@ -260,29 +275,26 @@ def test_what_cannot_be_told_apart_is_run_every_time_and_said_once(source, why):
 
 
 # --- keeping and finding ----------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def calls(monkeypatch):
     """The (arm, seed) that really ran, when they run in this process."""
-    done, run = [], compare_room._run
+    done, run = [], comparison._run
 
     def counting(payload, key, arm, seed, threads):
         done.append((arm, seed))
         return run(payload, key, arm, seed, threads)
 
-    monkeypatch.setattr(compare_room, "_run", counting)
+    monkeypatch.setattr(comparison, "_run", counting)
     return done
 
 
-def arms_of(digits):
-    def run(lr, seed):
-        return fit(mlp(digits, hidden=(4,)), digits, steps=3, optimizer=sgd(lr), seed=seed)
-
-    return {"slow": lambda seed: run(0.01, seed), "fast": lambda seed: run(0.1, seed)}
-
-
 def test_only_missing_runs_are_done_and_the_frame_is_the_first_one(calls):
+    def arms_of(digits):
+        def run(lr, seed):
+            return fit(mlp(digits, hidden=(4,)), digits, steps=3, optimizer=sgd(lr), seed=seed)
+
+        return {"slow": lambda seed: run(0.01, seed), "fast": lambda seed: run(0.1, seed)}
+
     arms = arms_of(load("digits").take(60, seed=0))
     first = compare(arms, seeds=2, workers=1)
     assert len(calls) == 4 and first["seconds"].gt(0).all()
@@ -293,15 +305,12 @@ def test_only_missing_runs_are_done_and_the_frame_is_the_first_one(calls):
 
     more = compare(arms | {"third": lambda seed: {"test accuracy": np.nan}}, seeds=[1, 2], workers=1)
     assert calls[4:] == [("third", 1), ("slow", 2), ("fast", 2), ("third", 2)]
-    assert_frame_equal(
-        more[(more["seed"] == 1) & (more["arm"] != "third")].astype({"arm": str}).reset_index(drop=True),
-        first[first["seed"] == 1].astype({"arm": str}).reset_index(drop=True),
-    )
+    old, new = (frame[(frame["seed"] == 1) & (frame["arm"] != "third")].astype({"arm": str}) for frame in (first, more))
+    assert_frame_equal(old.reset_index(drop=True), new.reset_index(drop=True))
     table = store.runs()
     assert list(table.columns) == ["arm", "seed", "when", "bytes"]
-    assert sorted(zip(table["arm"], table["seed"])) == sorted(
-        [(arm, seed) for arm in ("slow", "fast") for seed in (0, 1, 2)] + [("third", 1), ("third", 2)]
-    )
+    runs = [(arm, seed) for arm in ("fast", "slow") for seed in (0, 1, 2)] + [("third", 1), ("third", 2)]
+    assert sorted(zip(table["arm"], table["seed"])) == runs
     assert table["when"].is_monotonic_increasing and (table["bytes"] > 0).all()
     store.clear()
     assert store.runs().empty and list(store.runs().columns) == ["arm", "seed", "when", "bytes"]
@@ -310,8 +319,8 @@ def test_only_missing_runs_are_done_and_the_frame_is_the_first_one(calls):
 
 
 def test_the_bar_says_how_many_were_kept(monkeypatch):
-    said, progress = [], compare_room.progress
-    monkeypatch.setattr(compare_room, "progress", lambda n, what: said.append((n, what)) or progress(n, what))
+    said, progress = [], comparison.progress
+    monkeypatch.setattr(comparison, "progress", lambda n, what: said.append((n, what)) or progress(n, what))
     arms = {"arm": lambda seed: {"x": seed}}
     for seeds in (2, 5, 5):
         compare(arms, seeds=seeds, workers=1)
@@ -322,37 +331,25 @@ def test_it_can_be_switched_off(calls, monkeypatch):
     arms = {"arm": lambda seed: {"x": seed}}
     compare(arms, seeds=1, workers=1, store=False)
     assert store.runs().empty and not (runs_dir() / "store").exists()
-    compare(arms, seeds=1, workers=1)
-    compare(arms, seeds=1, workers=1, store=False)
-    monkeypatch.setenv("TDNN_STORE", "0")
-    compare(arms, seeds=1, workers=1)
-    assert len(calls) == 4
-    monkeypatch.delenv("TDNN_STORE")
-    compare(arms, seeds=1, workers=1)
-    assert len(calls) == 4
+    for stored, switch in (True, "1"), (False, "1"), (True, "0"), (True, "1"):
+        monkeypatch.setenv("TDNN_STORE", switch)
+        compare(arms, seeds=1, workers=1, store=stored)
+    assert len(calls) == 4  # the last one was found
 
 
-def test_a_failed_run_is_not_kept(calls):
-    def sometimes(seed):
+def test_a_failed_run_is_not_kept_and_what_had_finished_at_an_interrupt_is(calls):
+    def stopped(seed):
         if seed:
-            raise RuntimeError("lost")
+            raise RuntimeError("lost") if seed == 1 else KeyboardInterrupt
         return {"x": 1}
 
     for _ in range(2):
         with pytest.warns(UserWarning, match="seed 1 failed"):
-            compare({"arm": sometimes}, seeds=2, workers=1)
+            compare({"arm": stopped}, seeds=2, workers=1)
     assert calls == [("arm", 0), ("arm", 1), ("arm", 1)]
-
-
-def test_what_had_finished_at_an_interrupt_is_kept(calls):
-    def stopped(seed):
-        if seed == 2:
-            raise KeyboardInterrupt
-        return {"x": seed}
-
     with pytest.raises(KeyboardInterrupt):
-        compare({"arm": stopped}, seeds=4, workers=1)
-    assert store.runs()["seed"].tolist() == [0, 1]
+        compare({"another": stopped}, seeds=[0, 2, 3], workers=1)
+    assert store.runs()["arm"].tolist() == ["arm", "another"] and calls[3:] == [("another", 0), ("another", 2)]
 
 
 @pytest.mark.parametrize(
@@ -402,12 +399,11 @@ def test_no_half_written_entry_is_ever_seen(monkeypatch):
 
 
 # --- other processes --------------------------------------------------------------------------------------------------
-
 KERNEL = """
-import json, sys
+import sys
 import torch
 from tdnn_helpers.data import Split
-from tdnn_helpers.evidence import compare, store
+from tdnn_helpers.evidence import compare
 from tdnn_helpers.models import mlp
 from tdnn_helpers.train import History, evaluate
 name, lines, out = sys.argv[1:]
@@ -415,7 +411,7 @@ cell = '''
 rows = torch.arange(15)
 pool = Split(torch.arange(60, dtype=torch.uint8).reshape(15, 1, 2, 2), rows % 3, "abc", {"row": rows})
 SIZES = {"a": 2, "b": 3}
-WORDS = {"one", "two", "three", "four"}
+WORDS = {"one", "two", "three", "four", "six", "seven", "eight", "nine"}
 class Marked(dict):
     "A class of the notebook."
     def mark(self, seed):
@@ -423,32 +419,28 @@ class Marked(dict):
 def look(size, seed):
     import numpy as np
     for word in WORDS | {"five"}:
-        assert word in {"one", "two", "three", "four", "five"}
+        assert word in {"one", "two", "three", "four", "five", "six", "seven", "eight", "nine"}
     history = History(seconds=torch.rand(()).item()).record("val", **evaluate(mlp(pool, hidden=(size,)), pool))
     return history.record("test", mark=Marked().mark(seed), size=np.log(len(pool)))
 arms = {name: lambda seed, size=size: look(size, seed) for name, size in SIZES.items()}
 '''
 exec(compile("\\n" * int(lines) + cell, name, "exec"))
-frame = compare(arms, seeds=2, workers=1)
-frame.to_pickle(out)
-print(json.dumps(sorted(store.runs()["when"].astype(str))))
+compare(arms, seeds=2, workers=1).to_pickle(out)
 """
 
 
-def test_a_new_kernel_finds_what_another_has_run(tmp_path):
-    said = []
-    for number, (cell, lines, hashes) in enumerate([("<ipython-input-1>", 0, "1"), ("/tmp/ipykernel_7/9.py", 30, "2")]):
-        done = subprocess.run(
-            [sys.executable, "-c", KERNEL, cell, str(lines), str(tmp_path / f"{number}.pkl")],
-            capture_output=True,
-            text=True,
-            env=os.environ | {"PYTHONHASHSEED": hashes, "PYTHONPATH": str(ROOT)},
-        )
-        assert done.returncode == 0, done.stderr
-        assert "not kept" not in done.stderr
-        said.append(json.loads(done.stdout))
-    assert len(said[0]) == 4 and said[0] == said[1]  # nothing was written a second time
-    first, second = (pd.read_pickle(tmp_path / f"{number}.pkl") for number in (0, 1))
+def test_a_new_kernel_finds_what_another_has_run(tmp_path, monkeypatch):
+    """In another process the cell has another name and place, and sets of words another order."""
+    monkeypatch.setattr(sys, "argv", ["", "<ipython-input-1>", "0", str(tmp_path / "first")])
+    exec(KERNEL, {"__name__": "__main__"})
+    kept = store.runs()
+    command = [sys.executable, "-c", KERNEL, "/tmp/ipykernel_7/9.py", "30", str(tmp_path / "second")]
+    environment = os.environ | {"PYTHONHASHSEED": "2", "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 and "not kept" not in done.stderr, done.stderr
+    assert len(kept) == 4
+    assert_frame_equal(store.runs(), kept)  # nothing was written a second time
+    first, second = (pd.read_pickle(tmp_path / name) for name in ("first", "second"))
     assert_frame_equal(first, second, check_exact=True)
 
 
@@ -465,10 +457,7 @@ def test_worker_processes_keep_their_runs(tmp_path):
     assert len(list(tmp_path.glob("*-*"))) == 3
 
 
-# --- joblib backends --------------------------------------------------------------------------------------------------
-
-
-def test_a_backend_set_through_parallel_config_is_used_with_our_number_of_workers():
+def test_a_backend_of_processes_is_used_with_our_number_of_workers_and_one_of_threads_only_one_after_the_other():
     asked = []
 
     class Watched(LokyBackend):
@@ -476,26 +465,20 @@ def test_a_backend_set_through_parallel_config_is_used_with_our_number_of_worker
             asked.append(n_jobs)
             return super().configure(n_jobs, **settings)
 
+    def drawing(scale):
+        return lambda seed: {"torch": scale * torch.randn(50).sum().item(), "numpy": np.random.rand() - seed}
+
     joblib.register_parallel_backend("watched", Watched)
-    arms = arms_of(load("digits").take(60, seed=0))
+    arms = {"one": drawing(1), "two": drawing(2)}
     usual = compare(arms, seeds=2, workers=1, store=False)
     assert asked == []
-    with joblib.parallel_config(backend="watched", n_jobs=7):
-        watched = compare(arms, seeds=2, workers=2, store=False)
+    for workers, backend in (2, "watched"), (1, "threading"), (2, "sequential"):
+        with joblib.parallel_config(backend, n_jobs=7):
+            found = compare(arms, seeds=2, workers=workers, store=False)
+        assert_frame_equal(usual.drop(columns="seconds"), found.drop(columns="seconds"), check_exact=True)
     assert asked == [2]
-    assert_frame_equal(usual.drop(columns="seconds"), watched.drop(columns="seconds"), check_exact=True)
-
-
-def test_threads_side_by_side_are_refused_and_one_after_the_other_they_are_right():
-    arms = arms_of(load("digits").take(60, seed=0))
-    usual = compare(arms, seeds=2, workers=1, store=False)
-    with joblib.parallel_config(backend="threading"):
-        with pytest.raises(ValueError, match="share one random state: .*workers=1"):
-            compare(arms, seeds=2, workers=2)
-    for backend, workers in ("threading", 1), ("sequential", 2):
-        with joblib.parallel_config(backend=backend):
-            one = compare(arms, seeds=2, workers=workers, store=False)
-        assert_frame_equal(usual.drop(columns="seconds"), one.drop(columns="seconds"), check_exact=True)
+    with pytest.raises(ValueError, match="share one random state: .*workers=1"), joblib.parallel_config("threading"):
+        compare(arms, seeds=2, workers=2)
 
 
 def test_a_comparison_inside_an_arm_says_what_to_do():
@@ -509,11 +492,7 @@ def test_a_comparison_inside_an_arm_says_what_to_do():
 
 
 # --- two kernels at once ----------------------------------------------------------------------------------------------
-
-forks = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
-
-
-@forks
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_two_kernels_and_one_that_clears_meanwhile(tmp_path):
     """Both compare the same arms again and again, a third forgets the runs all the time: nobody notices."""

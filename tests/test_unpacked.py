@@ -3,8 +3,10 @@
 import hashlib
 import multiprocessing
 import os
+import re
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from tdnn_helpers.data.unpacked import read_idx_shared
 
 IMAGES = "FashionMNIST/raw/t10k-images-idx3-ubyte.gz"
 LABELS = "FashionMNIST/raw/t10k-labels-idx1-ubyte.gz"
+COPY = "unpacked/t10k-images-idx3-ubyte"
 forks = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
 
 
@@ -58,14 +61,12 @@ def test_the_shared_array_is_the_unpacked_one_and_writing_to_it_stays_private(fo
 
 def private_kilobytes(place):
     """What this process has copied of a mapped file for itself (Linux)."""
-    inside, total = False, 0
-    with open("/proc/self/smaps") as lines:
-        for line in lines:
-            if "-" in line.split()[0]:
-                inside = place in line
-            elif inside and line.startswith("Anonymous:"):
-                total += int(line.split()[1])
-    return total
+    if not os.path.exists("/proc/self/smaps"):
+        return 0
+    parts = re.split(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text())
+    mapped = [part for part in parts if place in part.partition("\n")[0]]
+    assert mapped
+    return sum(int(re.search(r"Anonymous: +(\d+)", part)[1]) for part in mapped)
 
 
 @forks
@@ -79,8 +80,7 @@ def test_thirty_processes_at_once(folder, unpackings):
     def student():
         start.wait()
         images = load("fashion-mnist", "test").images
-        digest = hashlib.sha256(images.numpy()).hexdigest()
-        results.put((digest, private_kilobytes("unpacked") if os.path.exists("/proc/self/smaps") else 0))
+        results.put((hashlib.sha256(images.numpy()).hexdigest(), private_kilobytes("unpacked")))
         have_all.wait(60)
         os._exit(0)
 
@@ -103,7 +103,7 @@ def test_thirty_processes_at_once(folder, unpackings):
 )
 def test_a_damaged_copy_is_replaced(folder, unpackings, damage):
     expected = read_idx_shared(IMAGES).copy()
-    copy = folder / "unpacked" / "t10k-images-idx3-ubyte"
+    copy = folder / COPY
     whole = copy.read_bytes()
     copy.unlink()
     copy.write_bytes(damage(whole))
@@ -115,7 +115,7 @@ def test_a_damaged_copy_is_replaced(folder, unpackings, damage):
 @forks
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_process_killed_as_it_unpacks_holds_up_nobody(folder, monkeypatch):
-    half = folder / "unpacked" / "t10k-images-idx3-ubyte.part"
+    half = folder / f"{COPY}.part"
 
     def child():
         monkeypatch.setattr(unpacked, "_unpack", lambda packed, copy: half.write_bytes(b"half") and time.sleep(60))
@@ -139,23 +139,20 @@ def test_a_folder_that_takes_no_file(folder, unpackings):
     assert images.shape == (10_000, 28, 28) and not isinstance(images, np.memmap) and unpackings() == 0
 
 
+def failing(*_):
+    raise OSError(28, "No space left on device, or it is read-only")
+
+
 def test_a_read_only_copy_is_shared_too(folder, unpackings, monkeypatch):
     read_idx_shared(IMAGES)
-
-    def refuse(*_):
-        raise PermissionError(13, "read-only")
-
-    monkeypatch.setattr(unpacked, "_one_at_a_time", refuse)
+    monkeypatch.setattr(unpacked, "_one_at_a_time", failing)
     assert isinstance(read_idx_shared(IMAGES), np.memmap) and unpackings() == 1
 
 
 def test_a_full_disk(folder, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(shutil, "copyfileobj", full)
+    monkeypatch.setattr(shutil, "copyfileobj", failing)
     assert read_idx_shared(IMAGES).shape == (10_000, 28, 28)
-    assert not (folder / "unpacked" / "t10k-images-idx3-ubyte").exists()
+    assert not (folder / COPY).exists()
 
 
 def test_a_damaged_packed_file_is_refused_although_a_copy_is_there(folder):

@@ -62,7 +62,7 @@ def test_imports_go_down_only_and_never_in_a_circle():
     assert list(TopologicalSorter(inside).static_order())
 
 
-@pytest.mark.xfail(strict=True, reason="the checklist's modules are still to be renamed")
+@pytest.mark.xfail(strict=True, reason="core.progress and exercises are still to be renamed")
 def test_no_module_bears_the_name_of_what_it_defines():
     assert named_as_a_definition(read()) == []
 

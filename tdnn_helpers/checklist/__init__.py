@@ -1,7 +1,7 @@
 """The paper's seven-point checklist (section II-A) as diagnostics for any classifier and any pair of splits.
 
-Each point is a generator of notes in a module of its own; :func:`checklist` runs them and sums them up. The thresholds
-are meant to raise few false alarms: "wrong" is a fault, "look" is a thing to judge with your own eyes.
+Each point is made of generators of findings; :func:`check_model` runs them and sums them up. The thresholds are meant
+to raise few false alarms: "wrong" is a fault, "look" is a thing to judge with your own eyes.
 """
 
 from __future__ import annotations
@@ -16,15 +16,19 @@ from torch import nn
 from ..core.device import pick_device
 from ..core.randomness import untouched_random_state
 from ..data.split import Split
-from ..train.loop import Objective, classification
-from . import inputs, labels, learning, loss_and_output, validation
+from ..train.objectives import Objective, classification
 from .case import Case
-from .report import Finding, Note, Report
+from .curves import check_learning
+from .findings import Finding, Report
+from .inputs import check_normalisation, check_representation
+from .labels import check_balance, check_conflicts, suspect_labels
+from .loss_and_output import check_loss_and_output
+from .validation import check_external, check_validation
 
-__all__ = ["Finding", "Note", "Report", "checklist"]
+__all__ = ["Finding", "Report", "check_model"]
 
 
-def checklist(
+def check_model(
     model: nn.Module,
     train: Split,
     val: Split,
@@ -53,32 +57,32 @@ def checklist(
         seed: of the samples and of the copies that are initialised anew.
 
     Returns:
-        A :class:`Report`: print it, or end a notebook cell with it.
+        A :class:`Report`: print it, end a notebook cell with it, or ``.save("report.html")``.
 
     Raises:
         ValueError: a split for regression, an empty split, splits of different image shapes, fewer than two classes.
     """
-    _check({"train": train, "val": val, **({"external": external} if external is not None else {})})
+    _refuse_unfit({"train": train, "val": val, **({"external": external} if external is not None else {})})
     clock = time.perf_counter()
     objective = objective if loss is None else _from_loss(loss)
     with untouched_random_state():
         private = copy.deepcopy(model).to(pick_device()).eval()
         case = Case(private, train, val, external, history, objective, seed)
-        suspects, label_notes = labels.labels(case)
-        notes = {
-            1: inputs.representation(case),
-            2: inputs.normalisation(case),
-            3: label_notes,
-            4: loss_and_output.loss_and_output(case),
-            5: learning.learning(case),
-            6: validation.tuning(case),
-            7: validation.external(case),
+        suspects, contradicted = suspect_labels(case)
+        points = {
+            "1 Input representation": check_representation(case),
+            "2 Normalisation": check_normalisation(case),
+            "3 Labels": [contradicted, *check_conflicts(case), *check_balance(case)],
+            "4 Loss and output": check_loss_and_output(case),
+            "5 Curves and learned features": check_learning(case),
+            "6 Tuning and validation": check_validation(case),
+            "7 Internal against external validation": check_external(case),
         }
-        findings = [Finding.of(point, found) for point, found in notes.items()]
-    return Report(findings, suspects, time.perf_counter() - clock)
+        findings = tuple(Finding.of(title, found) for title, found in points.items())
+    return Report(findings, time.perf_counter() - clock, suspects)
 
 
-def _check(splits: dict[str, Split]) -> None:
+def _refuse_unfit(splits: dict[str, Split]) -> None:
     shape = splits["train"].images.shape[1:]
     for name, split in splits.items():
         if not split.classes:

@@ -7,8 +7,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from .findings import WRONG
 from .folder import check_folder
-from .report import WRONG
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,8 +14,11 @@ from torch import nn
 
 from ..core.device import pick_device
 from ..data.split import Split
+from ..evidence.effects import wilson
 from ..measures.embedding import features
-from ..train.loop import Batch, Objective, predict
+from ..train.batches import to_unit
+from ..train.loop import predict
+from ..train.objectives import Batch, Objective
 
 TRAIN_SAMPLE, VAL_SAMPLE = 5000, 2000  # images that are looked at closely; duplicates and counts use all of them
 FEW = 2000  # training images that pass through the network where that is enough
@@ -63,7 +65,7 @@ class Case:
     def batch(self, n: int) -> Batch:
         """The first ``n`` images of a random order of the sample, as the training loop would hand them over."""
         order = torch.from_numpy(np.random.default_rng(self.seed).permutation(len(self.sample))[:n])
-        images = self.sample.images[order].to(self.device).float() / 255
+        images = to_unit(self.sample.images[order].to(self.device))
         return Batch(images, self.sample.targets[order].to(self.device), order.to(self.device), self.classes)
 
     # ---- the model ---------------------------------------------------------------------------------------------
@@ -79,7 +81,7 @@ class Case:
         try:
             return self.outputs_of(self.val_sample), ""
         except Exception as error:  # whatever a stranger's model may raise is a finding, not a crash
-            return None, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            return None, describe(error)
 
     @property
     def outputs(self) -> torch.Tensor | None:
@@ -113,7 +115,7 @@ class Case:
     def knows_something(self) -> bool:
         """Is the model better on the validation sample than always naming the most frequent class?"""
         majority = float((self.val_sample.targets == self.prior.argmax()).float().mean())
-        return interval(self.accuracy, len(self.val_sample))[0] > majority
+        return wilson(self.accuracy, len(self.val_sample))[0] > majority
 
     @cached_property
     def fresh(self) -> nn.Module | None:
@@ -138,6 +140,11 @@ class Case:
     def train_digests(self) -> list[bytes]:
         return digests(self.train)
 
+    def known_images(self, split: Split) -> int:
+        """How many images of another split are also in the training split, bit for bit."""
+        known = set(self.train_digests)
+        return sum(digest in known for digest in digests(split))
+
     @property
     def side(self) -> int:
         """Pixels a side of what the simple probes see."""
@@ -145,7 +152,7 @@ class Case:
 
     def pixel_space(self, side: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The first 50 principal components of the pixels of both samples, at ``side``×``side`` pixels."""
-        train, val = (s.resize(side).images.flatten(1).float() / 255 for s in (self.sample, self.val_sample))
+        train, val = (to_unit(s.resize(side).images.flatten(1)) for s in (self.sample, self.val_sample))
         mean = train.mean(0)
         torch.manual_seed(self.seed)
         axes = torch.pca_lowrank(train - mean, q=min(50, *train.shape), center=False)[2]
@@ -168,18 +175,11 @@ class Case:
         return rows.sort_values("step", kind="stable")["value"].to_numpy(dtype=float)
 
 
+def describe(error: Exception) -> str:
+    """The kind of an error and the first line of what it says."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
 def digests(split: Split) -> list[bytes]:
     """A fingerprint of every image: equal images have equal fingerprints."""
     return [hashlib.blake2b(image, digest_size=16).digest() for image in split.images.contiguous().numpy()]
-
-
-def interval(rate: float, n: int) -> tuple[float, float]:
-    """The 95 % interval of a rate seen on ``n`` images (Wilson, 1927)."""
-    z = 1.96
-    centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    return centre - half, centre + half
-
-
-def percent(rate: float, decimals: int = 0) -> str:
-    return f"{100 * rate:.{decimals}f} %"

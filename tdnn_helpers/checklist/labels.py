@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 
 from ..measures.embedding import standardise
-from .case import Case, percent
-from .report import FINE, LOOK, NOT_CHECKED, WRONG, Note
+from .case import Case
+from .findings import FINE, LOOK, NOT_CHECKED, WRONG, Finding, percent
 
 NEIGHBOURS = 15
 
 
-def labels(case: Case) -> tuple[list[int], list[Note]]:
-    """The suspects (positions in the training split, the worst first) and the notes of point 3."""
-    suspects, note = _suspects(case)
-    return suspects, [note, *_conflicts(case), *_imbalance(case)]
-
-
-def _suspects(case: Case) -> tuple[list[int], Note]:
-    """Labels that almost no neighbour shares although most neighbours agree on another class.
+def suspect_labels(case: Case) -> tuple[list[int], Finding]:
+    """Labels that almost no neighbour shares although most neighbours agree on another class: their positions in the
+    training split, the worst first, and what that says.
 
     Each image is judged by its nearest neighbours, never by itself, so nothing can be memorised. Only classes that the
     neighbours recognise (recall of one half or more) are judged: elsewhere a disagreement says nothing.
@@ -41,11 +37,10 @@ def _suspects(case: Case) -> tuple[list[int], Note]:
     accuracy, predicted = _accuracy(votes, targets), votes.argmax(1)
     judged = torch.tensor([bool((predicted[targets == c] == c).float().mean() >= 0.5) for c in range(classes)])
     if accuracy < 0.5 or not judged.any():
-        return [], Note(
-            NOT_CHECKED,
-            f"Neighbours by {what} share the label of only {percent(accuracy)} of the images: too few to judge by.",
-            "Look at the images with the highest loss instead, after training.",
+        evidence = (
+            f"Neighbours by {what} share the label of only {percent(accuracy)} of the images: too few to judge by."
         )
+        return [], Finding(NOT_CHECKED, evidence, "Look at the images with the highest loss instead, after training.")
     given = votes.gather(1, targets[:, None])[:, 0]
     suspicious = (votes.amax(1) >= 0.6) & (given <= 0.1) & (predicted != targets) & judged[targets]
     worst_first = (votes.amax(1) - given)[suspicious].argsort(descending=True, stable=True)
@@ -57,8 +52,8 @@ def _suspects(case: Case) -> tuple[list[int], Note]:
     )
     if share >= 0.04:
         advice = "Look at report.suspects, the worst first: correct or remove what is wrong, and ask how it came about."
-        return suspects, Note(WRONG if share >= 0.06 else LOOK, evidence, advice)
-    return suspects, Note(FINE, evidence)
+        return suspects, Finding(WRONG if share >= 0.06 else LOOK, evidence, advice)
+    return suspects, Finding(FINE, evidence)
 
 
 def _votes(space: torch.Tensor, targets: torch.Tensor, classes: int) -> torch.Tensor:
@@ -78,32 +73,33 @@ def _accuracy(votes: torch.Tensor, targets: torch.Tensor) -> float:
     return float((votes.argmax(1) == targets).float().mean())
 
 
-def _conflicts(case: Case):
-    """Identical images with different labels."""
+def check_conflicts(case: Case) -> Iterator[Finding]:
+    """Point 3: identical images with different labels."""
     seen: dict[bytes, set[int]] = defaultdict(set)
     for digest, target in zip(case.train_digests, case.train.targets.tolist(), strict=True):
         seen[digest].add(target)
     conflicting = sum(len(seen[digest]) > 1 for digest in case.train_digests)
     if conflicting:
         share = conflicting / len(case.train)
-        yield Note(
+        yield Finding(
             WRONG if share > 0.001 else LOOK,
             f"{conflicting} training images ({percent(share, 2)}) have an identical twin with another label.",
             "At least one label of each such set is wrong, or the classes are not exclusive: decide, then relabel.",
         )
 
 
-def _imbalance(case: Case):
+def check_balance(case: Case) -> Iterator[Finding]:
+    """Point 3: classes of very different size."""
     counts = case.train.counts()
     (smallest, low), (largest, high) = (pick(counts.items(), key=lambda item: item[1]) for pick in (min, max))
     if low == 0:
-        yield Note(WRONG, f'Class "{smallest}" has no training image.', "Collect images of it, or drop the class.")
+        yield Finding(WRONG, f'Class "{smallest}" has no training image.', "Collect images of it, or drop the class.")
     elif high > 3 * low:
-        yield Note(
+        yield Finding(
             LOOK,
             f'"{largest}" has {high / low:.1f} times as many images as "{smallest}" ({high:,} and {low:,}): always '
             f'saying "{largest}" already has an accuracy of {percent(case.prior.max())}.',
             "Report balanced accuracy or F1 beside accuracy, which rewards ignoring the small class.",
         )
     else:
-        yield Note(FINE, f"Classes have {low:,} to {high:,} images.")
+        yield Finding(FINE, f"Classes have {low:,} to {high:,} images.")

@@ -11,22 +11,23 @@ import torch
 import torch.nn.functional as F
 
 from ..data.split import Split
-from .case import Case, digests, interval, percent
-from .report import FINE, LOOK, NOT_CHECKED, WRONG, Note
+from ..evidence.effects import wilson
+from .case import Case
+from .findings import FINE, LOOK, NOT_CHECKED, WRONG, Finding, percent
 
 CONFIGURATIONS = 20  # how many settings one is assumed to try
 
 
-def tuning(case: Case) -> Iterator[Note]:
+def check_validation(case: Case) -> Iterator[Finding]:
     """Point 6: overlap with training, groups on both sides, class proportions, and what this size can resolve."""
-    yield from _overlap(case)
-    yield from _groups(case)
-    yield from _proportions(case)
+    yield from _check_overlap(case)
+    yield from _check_groups(case)
+    yield from _check_proportions(case)
     n = len(case.val_sample)
     if case.failure:
-        yield Note(NOT_CHECKED, f"{len(case.val):,} validation images; their accuracy is not known: {case.failure}.")
+        yield Finding(NOT_CHECKED, f"{len(case.val):,} validation images; their accuracy is not known: {case.failure}.")
         return
-    low, high = interval(case.accuracy, n)
+    low, high = wilson(case.accuracy, n)
     draws = np.random.default_rng(case.seed).binomial(n, case.accuracy, (2000, CONFIGURATIONS)).max(1) / n
     optimism = 100 * (float(draws.mean()) - case.accuracy)
     evidence = (
@@ -34,30 +35,28 @@ def tuning(case: Case) -> Iterator[Note]:
         f"best of {CONFIGURATIONS} equally good models would seem {optimism:.1f} pp better than it is."
     )
     if high - low > 0.08:
-        yield Note(LOOK, evidence, "Choose by k-fold cross-validation (train.folds), or set more images aside.")
+        yield Finding(LOOK, evidence, "Choose by k-fold cross-validation (train.folds), or set more images aside.")
     else:
-        yield Note(FINE, evidence, "Measure what you choose here once more, on a test split that was never used.")
+        yield Finding(FINE, evidence, "Measure what you choose here once more, on a test split that was never used.")
 
 
-def _overlap(case: Case) -> Iterator[Note]:
-    known = set(case.train_digests)
-    shared = sum(digest in known for digest in digests(case.val))
+def _check_overlap(case: Case) -> Iterator[Finding]:
+    shared = case.known_images(case.val)
     share = shared / len(case.val)
     if shared:
-        yield Note(
+        yield Finding(
             WRONG if share >= 0.005 else LOOK,
             f"{shared:,} validation images ({percent(share, 1)}) are also in the training split.",
             "Remove copies, then split again: accuracy on images that were trained on is memory.",
         )
     else:
-        yield Note(FINE, "No validation image is an exact copy of a training image.")
+        yield Finding(FINE, "No validation image is an exact copy of a training image.")
     near = _near_copies(case) - share
     if near > 0.01:
-        yield Note(
-            LOOK,
-            f"About {percent(near, 1)} more are almost identical to a training image.",
-            'Look at these pairs: frames of one film, versions of one picture must stay on one side (extra["group"]).',
+        advice = (
+            'Look at these pairs: frames of one film, versions of one picture must stay on one side (extra["group"]).'
         )
+        yield Finding(LOOK, f"About {percent(near, 1)} more are almost identical to a training image.", advice)
 
 
 def _near_copies(case: Case) -> float:
@@ -72,25 +71,24 @@ def _near_copies(case: Case) -> float:
     return near / len(val)
 
 
-def _groups(case: Case) -> Iterator[Note]:
+def _check_groups(case: Case) -> Iterator[Finding]:
     if "group" not in case.train.extra or "group" not in case.val.extra:
         return
     train, val = case.train.extra["group"], case.val.extra["group"]
     straddling = torch.isin(val, train)
     if straddling.any():
-        share = float(straddling.float().mean())
-        yield Note(
-            WRONG,
-            f"{len(val[straddling].unique())} groups are on both sides ({percent(share)} of the validation images).",
-            'Split by group: Split.split and Split.folds keep equal extra["group"] together.',
+        groups, share = len(val[straddling].unique()), percent(straddling.float().mean())
+        evidence = f"{groups} groups are on both sides ({share} of the validation images)."
+        yield Finding(
+            WRONG, evidence, 'Split by group: Split.split and Split.folds keep equal extra["group"] together.'
         )
     else:
-        yield Note(FINE, f"None of the {len(val.unique())} validation groups is in the training split.")
+        yield Finding(FINE, f"None of the {len(val.unique())} validation groups is in the training split.")
 
 
-def _proportions(case: Case) -> Iterator[Note]:
+def _check_proportions(case: Case) -> Iterator[Finding]:
     if case.val.classes != case.train.classes:
-        yield Note(
+        yield Finding(
             WRONG,
             "The two splits do not have the same classes in the same order.",
             "Make both splits from one data set, or map the labels: class 3 must mean the same on both sides.",
@@ -99,11 +97,8 @@ def _proportions(case: Case) -> Iterator[Note]:
     counts = torch.bincount(case.val.targets, minlength=case.classes).numpy()
     missing = [name for name, count in zip(case.val.classes, counts, strict=True) if not count]
     if missing:
-        yield Note(
-            LOOK,
-            f'The validation split has no image of {len(missing)} classes (the first is "{missing[0]}").',
-            "Split with stratification, so that every class is measured.",
-        )
+        evidence = f'The validation split has no image of {len(missing)} classes (the first is "{missing[0]}").'
+        yield Finding(LOOK, evidence, "Split with stratification, so that every class is measured.")
         return
     from scipy.stats import chi2_contingency
 
@@ -111,7 +106,7 @@ def _proportions(case: Case) -> Iterator[Note]:
     if chi2_contingency(np.stack([known, counts])).pvalue < 1e-4:
         gap = np.abs(counts / counts.sum() - known / known.sum())
         worst = int(gap.argmax())
-        yield Note(
+        yield Finding(
             LOOK,
             f'The class shares differ: "{case.val.classes[worst]}" is {percent(known[worst] / known.sum(), 1)} of the '
             f"training and {percent(counts[worst] / counts.sum(), 1)} of the validation images.",
@@ -119,29 +114,29 @@ def _proportions(case: Case) -> Iterator[Note]:
         )
 
 
-def external(case: Case) -> Iterator[Note]:
+def check_external(case: Case) -> Iterator[Finding]:
     """Point 7: validation against external accuracy, or against simple shifts of the validation images."""
     if case.failure:
-        yield Note(NOT_CHECKED, f"{case.failure[0].upper()}{case.failure[1:]}.")
+        yield Finding(NOT_CHECKED, f"{case.failure[0].upper()}{case.failure[1:]}.")
     elif not case.knows_something:
-        yield Note(NOT_CHECKED, "The model is no better than naming the most frequent class: nothing can be lost yet.")
-    elif case.external is None:
-        yield from _shifts(case)
-    elif case.external.classes != case.train.classes:
-        yield Note(WRONG, "The external classes are not those of the training split, in the same order.", "Map them.")
-    else:
-        yield from _compare(case)
-
-
-def _compare(case: Case) -> Iterator[Note]:
-    known = set(case.train_digests)
-    shared = sum(digest in known for digest in digests(case.external))
-    if shared:
-        yield Note(
-            WRONG,
-            f"{shared:,} external images are also in the training split.",
-            "They are not external: remove them.",
+        yield Finding(
+            NOT_CHECKED, "The model is no better than naming the most frequent class: nothing can be lost yet."
         )
+    elif case.external is None:
+        yield _check_shifts(case)
+    elif case.external.classes != case.train.classes:
+        yield Finding(
+            WRONG, "The external classes are not those of the training split, in the same order.", "Map them."
+        )
+    else:
+        yield from _compare_with_external(case)
+
+
+def _compare_with_external(case: Case) -> Iterator[Finding]:
+    shared = case.known_images(case.external)
+    if shared:
+        evidence = f"{shared:,} external images are also in the training split."
+        yield Finding(WRONG, evidence, "They are not external: remove them.")
     inside, outside = case.accuracy, float(case.correct(case.external).float().mean())
     n, m = len(case.val_sample), len(case.external)
     half = 1.96 * math.sqrt(inside * (1 - inside) / n + outside * (1 - outside) / m)
@@ -150,16 +145,16 @@ def _compare(case: Case) -> Iterator[Note]:
         f"a drop of {100 * (inside - outside):.1f} ± {100 * half:.1f} pp."
     )
     if inside - outside - half > 0:
-        yield Note(
+        yield Finding(
             WRONG if inside - outside - half > 0.1 else LOOK,
             evidence,
             "Report the external number. Find what differs (light, sharpness, centre, class shares) and train on it.",
         )
     else:
-        yield Note(FINE, evidence)
+        yield Finding(FINE, evidence)
 
 
-def _shifts(case: Case) -> Iterator[Note]:
+def _check_shifts(case: Case) -> Finding:
     split = case.val_sample.take(min(1000, len(case.val_sample)), seed=case.seed)
     before = case.correct(split).float()
     drops = []
@@ -167,7 +162,7 @@ def _shifts(case: Case) -> Iterator[Note]:
         change = before - case.correct(replace(split, images=images)).float()
         half = 1.96 * float(change.std()) / math.sqrt(len(change))
         drops.append(f"{name} {100 * float(change.mean()):.1f} ± {100 * half:.1f}")
-    yield Note(
+    return Finding(
         LOOK,
         f"No external split was given. Accuracy lost to simple shifts of the validation images, in pp: "
         f"{'; '.join(drops)}.",

@@ -99,28 +99,3 @@ def noise(std: float) -> Augment:
         return (images + level * grain).clamp(0, 1)
 
     return augment
-
-
-def blur(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Mix each image with its 3×3 binomial blur (1-2-1 in each direction), with a share drawn between 0 and 1."""
-    weights = torch.tensor([1.0, 2.0, 1.0], device=images.device) / 4
-    kernel = (weights[:, None] * weights).expand(images.shape[1], 1, 3, 3)
-    soft = F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), kernel, groups=images.shape[1])
-    share = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device)
-    return torch.lerp(images, soft, share).clamp(0, 1)
-
-
-def erase(side: float) -> Augment:
-    """Cover a square of each image with a random grey; its side is ``side`` times the image's height (a fraction), and
-    at the edge only a part of it lies inside (DeVries and Taylor, arXiv 1708.04552)."""
-
-    def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        n, _, h, w = images.shape
-        draws = torch.rand(3, n, 1, generator=generator, device=images.device)
-        rows, columns = torch.arange(h, device=images.device), torch.arange(w, device=images.device)
-        inside_rows = (rows + 0.5 - h * draws[0]).abs() < side * h / 2
-        inside_columns = (columns + 0.5 - w * draws[1]).abs() < side * h / 2
-        covered = (inside_rows[:, :, None] & inside_columns[:, None, :])[:, None]
-        return torch.where(covered, draws[2][:, :, None, None], images)
-
-    return augment

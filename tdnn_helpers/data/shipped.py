@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ..core.choices import nearest
+from ..core.choices import check_known
 from ..core.places import data_dir
 
 DESIGNS = ("noto", "twemoji", "fluent-flat", "fluent-3d")
@@ -129,8 +129,7 @@ def read_emoji(design: str) -> tuple[np.ndarray, list[dict]]:
         ValueError: an unknown design, or a damaged file.
         FileNotFoundError: a file is missing.
     """
-    if design not in DESIGNS:
-        raise ValueError(f'There is no emoji design "{design}": use {", ".join(DESIGNS)}.{nearest(design, DESIGNS)}')
+    check_known(design, DESIGNS, "emoji design")
     with verified("emoji/emoji.csv").open(encoding="utf-8", newline="") as file:
         rows = [{**row, "index": int(row["index"]), "family": int(row["family"])} for row in csv.DictReader(file)]
     path = verified(f"emoji/{design}.webp")

@@ -68,7 +68,6 @@ def tune(
     grid: Sequence[float],
     seeds: int | Iterable[int] = 5,
     metric: str = "accuracy",
-    split: str = "val",
 ) -> dict[str, float]:
     """name → its best rate of a long grid, in the sense of :func:`best_rates`, without running all of the grid: start
     with the three rates in the middle, and as long as a name's best rate is the first or the last that it tried, try
@@ -88,10 +87,10 @@ def tune(
     tried, runs, best = {name: list(rates) for name, rates in wanted.items()}, [], {}
     while wanted:
         runs.append(sweep(arm, wanted, seeds))
-        found = ends(pd.concat(runs), metric, split).dropna().mean(axis=1)
+        found = ends(pd.concat(runs), metric).dropna().mean(axis=1)
         for name in tried:
             if name not in found.index:
-                raise ValueError(f"{name} gave no {split} {metric} at {', '.join(f'{r:g}' for r in tried[name])}.")
+                raise ValueError(f"{name} gave no val {metric} at {', '.join(f'{r:g}' for r in tried[name])}.")
             best[name] = found[name].idxmax()
         beside = {name: [r for r in _beside(grid, rate) if r not in tried[name]] for name, rate in best.items()}
         wanted = {name: rates for name, rates in beside.items() if rates}

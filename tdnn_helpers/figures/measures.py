@@ -18,11 +18,13 @@ from .plots import MARKERS
 if TYPE_CHECKING:
     import pandas as pd
 
+FEWEST = 20  # answers in a bin that has a dot
 
-def plot_reliability(tables: Mapping[str, pd.DataFrame], *, fewest: int = 20) -> Figure:
+
+def plot_reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Reliability diagrams side by side: title → table of :func:`reliability`. On the diagonal a network knows how sure
     it may be; below it is too sure. The grey bars are the shares of the answers. A dot has the 95 % interval of its
-    accuracy over such images (Wilson); a bin with fewer than ``fewest`` answers has no dot."""
+    accuracy over such images (Wilson); a bin with fewer than 20 answers has no dot."""
     figure, axes = plt.subplots(
         1, len(tables), figsize=(2.7 * len(tables) + 0.6, 3.2), sharey=True, squeeze=False, layout="constrained"
     )
@@ -30,7 +32,7 @@ def plot_reliability(tables: Mapping[str, pd.DataFrame], *, fewest: int = 20) ->
         shares, width = 100 * table["count"] / table["count"].sum(), 100 * (table["high"] - table["low"])
         axis.bar(100 * table["low"], shares, width, align="edge", color="#d8d8d8", label="share of the answers")
         axis.plot([0, 100], [0, 100], color="#555555", linewidth=1, linestyle=":", label="perfectly calibrated")
-        filled = table[table["count"] >= max(1, fewest)]
+        filled = table[table["count"] >= FEWEST]
         right = 100 * filled["accuracy"]
         bars = [abs(100 * ends - right) for ends in wilson(filled["accuracy"], filled["count"])]
         axis.errorbar(
@@ -68,16 +70,13 @@ def plot_robustness(frames: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def plot_learning_curves(
-    curves: Mapping[str, LearningCurve], *, until: float | None = None, per: float = 1, axis=None
-) -> Figure:
+def plot_learning_curves(curves: Mapping[str, LearningCurve], *, until: float | None = None, per: float = 1) -> Figure:
     """Measured errors (%) with intervals, and the fitted law of each curve with its 95 % band, on logarithmic axes.
 
     ``until``: draw the laws on to this many images (default: the largest size). ``per``: divide the number of images by
     this, the number of classes say.
     """
-    if axis is None:
-        _, axis = plt.subplots(figsize=(6.6, 3.8), layout="constrained")
+    figure, axis = plt.subplots(figsize=(6.6, 3.8), layout="constrained")
     for (name, curve), marker in zip(curves.items(), cycle("os^Dv")):
         n = np.geomspace(curve.sizes[0], until or curve.sizes[-1], 200)
         middle, low, high = (100 * line for line in curve.band(n))
@@ -97,4 +96,4 @@ def plot_learning_curves(
     axis.yaxis.set_major_formatter("{x:g}")
     axis.minorticks_off()
     axis.legend()
-    return axis.figure
+    return figure

@@ -57,7 +57,6 @@ def plot_curves(
     ylabel: str | None = None,
     xlabel: str = "training step",
     percent: bool = False,
-    log: bool = False,
     axis=None,
 ) -> Figure:
     """A metric over the steps of training: for each arm the mean over seeds and its 95 % interval as a band.
@@ -78,8 +77,6 @@ def plot_curves(
             label = f"{arm}, {split}" if len(splits) > 1 else str(arm)
             axis.plot(table.index, middle, style, color=_colour(index), label=label)
             axis.fill_between(table.index, low, high, color=_colour(index), alpha=0.15, linewidth=0)
-    if log:
-        axis.set_yscale("log")
     unit = " (%)" if percent else ""
     if ylabel is None:
         ylabel = f"{splits[0] if len(splits) == 1 else ''} {metric}{unit}".strip()

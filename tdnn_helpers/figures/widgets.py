@@ -17,7 +17,7 @@ from IPython import get_ipython
 from IPython.display import display
 from matplotlib.figure import Figure
 
-from ..core.choices import nearest
+from ..core.choices import check_known
 from ..core.progress import static
 from .display import png, say, show_png
 
@@ -66,8 +66,7 @@ def _values(name: str, values: Iterable[Any]) -> list[Any]:
 def _checked(setting: Mapping[str, Any], choices: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     """The setting itself, if every control and value in it exists."""
     for name, value in setting.items():
-        if name not in choices:
-            raise ValueError(f'The twin names "{name}", which is no control here.{nearest(name, choices)}')
+        check_known(name, choices, "control for the twin")
         if value not in choices[name]:
             raise ValueError(f"The twin asks for {name} = {value!r}; that control has only {choices[name]}.")
     return dict(setting)

@@ -49,13 +49,13 @@ def reliability(probabilities: torch.Tensor, targets: torch.Tensor, *, bins: int
     )
 
 
-def expected_calibration_error(probabilities: torch.Tensor, targets: torch.Tensor, *, bins: int = 15) -> float:
-    """The mean distance (0 to 1) between confidence and accuracy over the bins, weighted by their answers.
+def expected_calibration_error(probabilities: torch.Tensor, targets: torch.Tensor) -> float:
+    """The mean distance (0 to 1) between confidence and accuracy over 15 bins, weighted by their answers.
 
     Naeini and others, AAAI 2015. It depends on the number of bins, and few images make it larger than it is. Errors as
     :func:`reliability`.
     """
-    table = reliability(probabilities, targets, bins=bins)
+    table = reliability(probabilities, targets)
     return float((table["count"] * (table["accuracy"] - table["confidence"]).abs()).sum() / table["count"].sum())
 
 

@@ -71,19 +71,14 @@ def robustness(
     model: nn.Module,
     split: Split,
     corruptions: Mapping[str, Corruption] = CORRUPTIONS,
-    *,
-    seed: int = 0,
-    batch_size: int = 512,
-    device: torch.device | str | None = None,
 ) -> pd.DataFrame:
     """The accuracy of ``model`` on ``split`` as it is (Z_A) and under each corruption at each strength (Z_B).
 
     Args:
-        model: takes float32 images in [0, 1], N×C×H×W, and gives logits N×K; it stays in eval mode and on ``device``.
+        model: takes float32 images in [0, 1], N×C×H×W, and gives logits N×K; it stays in eval mode and on the device.
         split: labelled images that the model was not trained on.
         corruptions: name → (function of a strength that gives an augmentation, strengths). The name is the label of an
             axis, so put the unit into it.
-        seed: of the random parts, the same for each strength.
 
     Returns:
         One row for each strength, and one of strength 0 for each corruption: corruption, strength, accuracy (0 to 1),
@@ -100,12 +95,12 @@ def robustness(
         raise ValueError("robustness needs a split with images and classes: there is no accuracy without labels.")
     if not corruptions:
         raise ValueError('there are no corruptions: give, for example, {"noise (std)": (noise, (0.1, 0.2))}.')
-    device = torch.device(device or pick_device())
+    device = pick_device()
     model.to(device).eval()
 
     def answers(name: str, augment: Augment | None) -> torch.Tensor:
-        given, generator = [], torch.Generator(device).manual_seed(seed)
-        for images in split.images.split(batch_size):
+        given, generator = [], torch.Generator(device).manual_seed(0)  # the same for each strength
+        for images in split.images.split(512):
             images = images.to(device).to(torch.float32) / 255
             changed = images if augment is None else augment(images, generator)
             if not given:  # the first images tell; on a GPU each look waits for the device

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..core.choices import nearest
+from ..core.choices import check_known
 from ..data.split import Split
 from ..train.loop import predict
 
@@ -141,9 +141,7 @@ def project(features: torch.Tensor, method: str, *, seed: int = 0) -> np.ndarray
     Keep N to about 1,000: the first UMAP of a process compiles for 20 seconds or more.
     Raises ValueError for an unknown method.
     """
-    if method not in PROJECTIONS:
-        known = ", ".join(PROJECTIONS)
-        raise ValueError(f'unknown projection "{method}".{nearest(method, PROJECTIONS)} Known: {known}.')
+    check_known(method, PROJECTIONS, "projection")
     from sklearn.decomposition import PCA
 
     points = np.asarray(features, dtype=np.float64)

@@ -20,7 +20,7 @@ from ..core.choices import check_known
 from ..core.device import pick_device
 from ..core.randomness import random_stream
 from ..data.split import Split
-from ..train.loop import Batch, Objective, classification, predict
+from ..train.loop import predict
 
 Attack = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -101,15 +101,6 @@ def robust_accuracy(model: nn.Module, split: Split, attack: Attack, *, batch_siz
         with torch.no_grad():
             right += int((model(attacked).argmax(1) == targets).sum())
     return right / len(split)
-
-
-def adversarial(attack: Attack) -> Objective:
-    """The objective of adversarial training (Madry and others, 2018): the cross-entropy of the attacked batch."""
-
-    def objective(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        return classification(model, batch._replace(images=attack(model, batch.images, batch.targets)))
-
-    return objective
 
 
 def _gradient(model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

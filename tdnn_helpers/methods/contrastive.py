@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from ..core.choices import nearest
+from ..core.choices import check_known
 from ..measures.retrieval import distances
 
 MINING = ("random", "semi-hard", "hardest")
@@ -53,8 +53,7 @@ def find_triplets(
 
     Raises ValueError for an unknown ``mining``, or labels that are not one per row.
     """
-    if mining not in MINING:
-        raise ValueError(f'mining is one of {", ".join(MINING)}, not "{mining}".{nearest(mining, MINING)}')
+    check_known(mining, MINING, "mining")
     same, different = _pairs(distance, labels, ordered=True)
     anchor, positive = (same & different.any(1, keepdim=True)).nonzero(as_tuple=True)
     if not len(anchor):

@@ -11,7 +11,7 @@ import copy
 import torch
 from torch import nn
 
-from ..core.choices import nearest
+from ..core.choices import check_known
 from ..models.backbone import Backbone
 from ..train.objectives import Batch, Objective, classification
 
@@ -41,8 +41,7 @@ def upper_part(backbone: Backbone, first: str) -> FixedNorms:
     if not isinstance(backbone.body, nn.Sequential):
         raise ValueError("the body of this network is not an nn.Sequential, so it cannot be cut between two stages.")
     stages, parts = list(backbone.stages), dict(backbone.body.named_children())
-    if first not in stages:
-        raise ValueError(f'There is no stage "{first}".{nearest(first, stages)} Use one of {", ".join(stages)}.')
+    check_known(first, stages, "stage")
     upper = list(parts.values())[list(parts).index(first) :]
     if first == stages[0]:
         upper.insert(0, backbone.normalise)
@@ -50,10 +49,9 @@ def upper_part(backbone: Backbone, first: str) -> FixedNorms:
     return FixedNorms(*copy.deepcopy(upper)).requires_grad_(True).to(memory_format=torch.channels_last)
 
 
-def on_stored(
-    training: torch.Tensor, evaluation: torch.Tensor | None = None, objective: Objective = classification
-) -> Objective:
-    """The same objective on stored inputs in place of the images: features or maps, N×…, in the order of the split.
+def on_stored(training: torch.Tensor, evaluation: torch.Tensor | None = None) -> Objective:
+    """The objective of classification on stored inputs in place of the images: features or maps, N×…, in the order of
+    the split.
 
     ``training`` belongs to the images that are trained on, ``evaluation`` to those that the model sees in eval mode
     (the validation split of ``fit``, or the split of ``evaluate``); by default they are the same images.
@@ -62,6 +60,6 @@ def on_stored(
     def on_inputs(model: nn.Module, batch: Batch):
         stored = training if model.training or evaluation is None else evaluation
         inputs = stored[batch.indices.to(stored.device)].to(batch.images.device)
-        return objective(model, batch._replace(images=inputs))
+        return classification(model, batch._replace(images=inputs))
 
     return on_inputs

@@ -82,17 +82,10 @@ def one_of(views: Mapping[str, View]) -> Augment:
 
 
 @torch.no_grad()
-def predict_views(
-    model: nn.Module,
-    split: Split,
-    views: Mapping[str, View],
-    *,
-    batch_size: int = 512,
-    device: torch.device | str | None = None,
-) -> torch.Tensor:
+def predict_views(model: nn.Module, split: Split, views: Mapping[str, View]) -> torch.Tensor:
     """The logits of every view of every image: float32 N×V×K on the CPU, in eval mode.
 
-    All views of a few images go through the network as one batch of at most ``batch_size`` (or of one image's views,
+    All views of a few images go through the network as one batch of at most 512 (or of one image's views,
     if those are more).
 
     Raises:
@@ -101,10 +94,10 @@ def predict_views(
     if not len(split):
         raise ValueError("the split is empty: there is nothing to predict.")
     _check_views(views)
-    device = torch.device(device or pick_device())
+    device = pick_device()
     model.to(device).eval()
     logits = []
-    for images in split.images.split(max(1, batch_size // len(views))):
+    for images in split.images.split(max(1, 512 // len(views))):
         images = images.to(device).to(torch.float32) / 255
         seen = [view(images) for view in views.values()]
         if not logits:  # the first images tell; on a GPU each look waits for the device

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from ..core.choices import nearest
+from ..core.choices import check_known, nearest
 from ..data.shipped import verified
 from . import efficientnet
 from .networks import Normalise
@@ -93,8 +93,7 @@ def stage_maps(backbone: Backbone, images: torch.Tensor, layers: Sequence[str]) 
     """
     stages, seen = backbone.stages, {}
     for layer in layers:
-        if layer not in stages:
-            raise ValueError(f'There is no layer "{layer}".{nearest(layer, stages)} Use one of {", ".join(stages)}.')
+        check_known(layer, stages, "layer")
     handles = [
         stages[layer].register_forward_hook(lambda module, inputs, output, layer=layer: seen.update({layer: output}))
         for layer in layers

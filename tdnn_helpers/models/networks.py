@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from ..core.choices import nearest
+from ..core.choices import check_known
 from ..data.split import Split
 from .activations import Swish
 
@@ -178,12 +178,9 @@ def small_cnn(
     make_norm = _norm(norm, NORMS)
     if depth < 1:
         raise ValueError(f"a stage needs at least 1 convolution, not {depth}.")
-    if dropout_after not in DROPOUT_AFTER:
-        raise ValueError(
-            f'dropout_after is "dense" or "convolution", not "{dropout_after}".{nearest(dropout_after, DROPOUT_AFTER)}'
-        )
-    _known("convolution", convolution, CONVOLUTIONS)
-    _known("pool", pool, POOLS)
+    check_known(dropout_after, DROPOUT_AFTER, "place of dropout_after")
+    check_known(convolution, CONVOLUTIONS, "convolution")
+    check_known(pool, POOLS, "pool")
     _check(activation, dropout)
     of_maps, of_units = (dropout if dropout_after == place else 0.0 for place in ("convolution", "dense"))
     layers: list[nn.Module] = [normalise(train) if inputs is None else inputs]
@@ -254,13 +251,8 @@ def outputs_for(train: Split) -> int:
     return len(train.classes) or train.targets[:1].numel()
 
 
-def _known(what: str, name: str, known: Mapping[str, Callable]) -> None:
-    if name not in known:
-        raise ValueError(f'unknown {what} "{name}".{nearest(name, known)} Known: {", ".join(known)}.')
-
-
 def _check(activation: str, dropout: float) -> None:
-    _known("activation", activation, ACTIVATIONS)
+    check_known(activation, ACTIVATIONS, "activation")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout is the share of units set to 0, from 0 to below 1, not {dropout}.")
 
@@ -268,7 +260,7 @@ def _check(activation: str, dropout: float) -> None:
 def _norm(norm: Norm, known: Mapping[str, Callable[[int], nn.Module]]) -> Callable[[int], nn.Module]:
     if callable(norm):
         return norm
-    _known("norm", norm, known)
+    check_known(norm, known, "norm")
     return known[norm]
 
 

@@ -28,7 +28,7 @@ def training_batches(
             step += 1
             if step <= done:
                 continue
-            batch = Batch(_to_unit(images[indices]), targets[indices], indices, len(split.classes))
+            batch = Batch(to_unit(images[indices]), targets[indices], indices, len(split.classes))
             if augment is not None:
                 batch = batch._replace(images=augment(batch.images, run.augment_generator))
             yield batch
@@ -40,7 +40,7 @@ def ordered_batches(split: Split, batch_size: int, device: torch.device) -> Iter
         place = slice(start, start + batch_size)
         images, targets = split.images[place].to(device), split.targets[place].to(device)
         indices = torch.arange(start, start + len(images), device=device)
-        yield Batch(_to_unit(images), targets, indices, len(split.classes))
+        yield Batch(to_unit(images), targets, indices, len(split.classes))
 
 
 def _positions(order: Order | None, step: int, generator: torch.Generator, images: int) -> torch.Tensor:
@@ -57,6 +57,6 @@ def _positions(order: Order | None, step: int, generator: torch.Generator, image
     return chosen
 
 
-def _to_unit(images: torch.Tensor) -> torch.Tensor:
+def to_unit(images: torch.Tensor) -> torch.Tensor:
     """uint8 0 to 255 → float32 0 to 1."""
     return images.to(torch.float32).div_(255)

@@ -10,17 +10,18 @@ import torch
 from ...core.device import pick_device
 from ...core.randomness import seed_everything, untouched_random_state
 from ...data.split import Split
-from .. import checklist
+from ...figures.cards import Picture
+from .. import check_model
+from ..findings import FINE, Finding, Report
 from . import figures
-from .copies import Copies, copies, find
-from .files import classes, files, pixels, resolution
-from .network import Maker, fitting, from_file, make, train_briefly
-from .read import Folder, read
-from .report import FINE, FolderFinding, FolderReport, Picture
-from .shortcuts import look
-from .wrong_labels import judge, wrong_labels
+from .duplicates import Copies, check_copies, find_copies
+from .files import check_classes, check_files, check_pixels, check_resolution
+from .images import Folder, read_folder
+from .label_errors import check_labels, judge_labels
+from .network import Maker, adapt_splits, build_network, from_file, train_briefly
+from .shortcuts import find_shortcuts
 
-__all__ = ["FolderFinding", "FolderReport", "check_folder"]
+__all__ = ["Finding", "Report", "check_folder"]
 
 
 def check_folder(
@@ -31,7 +32,7 @@ def check_folder(
     epochs: int | None = None,
     external: str | Path | None = None,
     seed: int = 0,
-) -> FolderReport:
+) -> Report:
     """Run the checklist on a folder of images and a network: about a minute for 1,000 images on one CPU core.
 
     Every file is opened; copies, wrong labels and shortcuts are looked for; the network is trained briefly, and the
@@ -54,7 +55,7 @@ def check_folder(
         seed: of the split, the folds and the training.
 
     Returns:
-        A :class:`FolderReport`: end a notebook cell with it, print it, or ``.save("report.html")``.
+        A :class:`Report`: end a notebook cell with it, print it, or ``.save("report.html")``.
 
     Raises:
         ValueError: one sentence. No such folder, no images in it, one class only, too few images to split; an external
@@ -63,52 +64,59 @@ def check_folder(
     """
     clock = time.perf_counter()
     maker = from_file(model) if isinstance(model, str) else model
-    found = read(folder, size)
+    found = read_folder(folder, size)
     with untouched_random_state():
         seed_everything(seed)
-        twins = find(found.pool)
+        twins = find_copies(found.pool)
         found = found.grouped(twins.group)
         train, val = _sides(found, seed)
         outside = [] if external is None else [_external(external, train.classes, size)]
-        network = make(maker, train)
-        train, val, *outside = fitting(network, train, val, *outside)
+        network = build_network(maker, train)
+        train, val, *outside = adapt_splits(network, train, val, *outside)
         findings, pictures = examine(found, twins, seed=seed)
         seed_everything(seed)
         history = train_briefly(network.to(pick_device()), train, val, epochs, seed)
-    points = checklist(network, train, val, history=history, external=next(iter(outside), None), seed=seed)
+    points = check_model(network, train, val, history=history, external=next(iter(outside), None), seed=seed)
     about = (
         f"{len(found.pool):,} images, {len(train.classes)} classes, brought to {size}×{size} pixels; "
         f"{'small_cnn' if model is None else type(network).__name__} "
         f"{'as it is' if history is None else f'trained briefly on {len(train):,}'}, measured on {len(val):,}"
         f"{'' if 'val' in found.parts else ' (split here)'}."
     )
-    pictures = (figures.overview(found, history), *pictures)
-    seconds = time.perf_counter() - clock
-    return FolderReport(found.pool.name, about, findings, points, pictures, network, history, seconds)
+    return Report(
+        findings,
+        time.perf_counter() - clock,
+        name=found.pool.name,
+        about=about,
+        pictures=(figures.draw_overview(found, history), *pictures),
+        points=points,
+        model=network,
+        history=history,
+    )
 
 
-def examine(folder: Folder, twins: Copies, *, seed: int) -> tuple[dict[str, FolderFinding], list[Picture]]:
+def examine(folder: Folder, twins: Copies, *, seed: int) -> tuple[tuple[Finding, ...], list[Picture]]:
     """The findings about the folder itself, whose images are grouped by copies, and the figures that belong to them."""
-    verdicts = judge(folder.pool, seed=seed)
-    hints, gain, betrayed = look(folder, verdicts.answers, seed=seed)
-    findings = {
-        "Files": files(folder),
-        "Pixels": pixels(folder),
-        "Resolution": resolution(folder),
-        "Classes": classes(folder),
-        "Copies": copies(folder, twins),
-        "Labels": wrong_labels(folder, verdicts),
-        "Shortcuts": hints,
+    judged = judge_labels(folder.pool, seed=seed)
+    shortcuts, gain, betrayed = find_shortcuts(folder, judged.answers, seed=seed)
+    questions = {
+        "Files": check_files(folder),
+        "Pixels": check_pixels(folder),
+        "Resolution": check_resolution(folder),
+        "Classes": check_classes(folder),
+        "Copies": check_copies(folder, twins),
+        "Labels": check_labels(folder, judged),
+        "Shortcuts": shortcuts,
     }
-    findings = {title: FolderFinding.of(title, seen) for title, seen in findings.items()}
+    found = {title: Finding.of(title, parts) for title, parts in questions.items()}
     pictures = []
-    if findings["Labels"].status != FINE and findings["Labels"].files:
-        pictures.append(figures.suspects(folder, verdicts))
-    if findings["Copies"].status != FINE:
-        pictures.append(figures.pairs(folder, twins, torch.cat([twins.near, twins.exact])))
-    if findings["Shortcuts"].status != FINE:
-        pictures.append(figures.betrayal(folder, gain, betrayed))
-    return findings, pictures
+    if found["Labels"].status != FINE and found["Labels"].files:
+        pictures.append(figures.draw_suspects(folder, judged))
+    if found["Copies"].status != FINE:
+        pictures.append(figures.draw_copies(folder, twins))
+    if found["Shortcuts"].status != FINE:
+        pictures.append(figures.draw_shortcut(folder, gain, betrayed))
+    return tuple(found.values()), pictures
 
 
 def _sides(folder: Folder, seed: int) -> tuple[Split, Split]:
@@ -137,7 +145,7 @@ def _sides(folder: Folder, seed: int) -> tuple[Split, Split]:
 
 def _external(folder: str | Path, known: tuple[str, ...], size: int) -> Split:
     """The images of another source, with the class numbers of the first one."""
-    found = read(folder, size)
+    found = read_folder(folder, size)
     others = [name for name in found.pool.classes if name not in known]
     if others:
         raise ValueError(f"the external folder has classes that the first one lacks: {', '.join(others[:5])}.")

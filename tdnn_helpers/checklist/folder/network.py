@@ -1,4 +1,4 @@
-"""The user's own network: made, tried on two images, and trained briefly."""
+"""The user's own network: built, tried on two images, and trained briefly."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from ...core.choices import nearest
 from ...core.device import pick_device
 from ...data.split import Split
 from ...models.networks import small_cnn
+from ...train.batches import ordered_batches
 from ...train.loop import fit
 from ...train.run import History
+from ..case import describe
 
 SEEN = 12_000  # images that a brief training passes through the network, in 2 to 30 epochs
 COUNTS = ("num_classes", "n_classes", "nclasses", "classes", "outputs", "n_outputs", "num_outputs", "out_features")
@@ -44,7 +46,7 @@ def from_file(place: str) -> Maker:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ValueError(f'the model file "{file}" stops with {type(error).__name__}: {_first_line(error)}.') from error
+        raise ValueError(f'the model file "{file}" stops with {_said(error)}.') from error
     finally:
         sys.path[:] = before
     if not name or not hasattr(module, name):
@@ -59,7 +61,7 @@ def _is_own_network(value: object, module: object) -> bool:
     return isinstance(value, type) and issubclass(value, nn.Module) and value.__module__ == module.__name__
 
 
-def make(model: Maker | None, train: Split) -> nn.Module:
+def build_network(model: Maker | None, train: Split) -> nn.Module:
     """A network for these images: a copy of an instance, or what a class or a function makes.
 
     A class or function may take nothing, the number of classes, or (if it calls that ``train``) the training split.
@@ -80,14 +82,10 @@ def make(model: Maker | None, train: Split) -> nn.Module:
     ways = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     needed = [p.name for p in parameters if p.default is p.empty and p.kind in ways]
     offered = {"train": train, "split": train, **dict.fromkeys(COUNTS, len(train.classes))}
-    given = {
-        p.name: offered[p.name]
-        for p in parameters
-        if p.kind in ways and p.name in offered and (p.name in COUNTS or p.name in needed)
-    }
-    if any(p.kind is p.VAR_KEYWORD for p in parameters) and str(getattr(model, "__module__", "")).startswith(
-        "torchvision."
-    ):
+    asked = [p.name for p in parameters if p.kind in ways and (p.name in COUNTS or p.name in needed)]
+    given = {one: offered[one] for one in asked if one in offered}
+    from_torchvision = str(getattr(model, "__module__", "")).startswith("torchvision.")
+    if from_torchvision and any(p.kind is p.VAR_KEYWORD for p in parameters):
         given["num_classes"] = len(train.classes)  # its builders take it as a further keyword
     unknown = [one for one in needed if one not in given]
     if unknown:
@@ -98,13 +96,13 @@ def make(model: Maker | None, train: Split) -> nn.Module:
     try:
         made = model(**given)
     except Exception as error:
-        raise ValueError(f"{name} cannot be made ({type(error).__name__}: {_first_line(error)}).") from error
+        raise ValueError(f"{name} cannot be made ({_said(error)}).") from error
     if not isinstance(made, nn.Module):
         raise ValueError(f"{name} gives a {type(made).__name__}, but it must give an nn.Module.")
     return made
 
 
-def fitting(model: nn.Module, *splits: Split) -> tuple[Split, ...]:
+def adapt_splits(model: nn.Module, *splits: Split) -> tuple[Split, ...]:
     """The splits as the network takes them: as they are, or with one channel if it wants that and all images are grey.
 
     Raises ValueError with one sentence if it cannot be run on them, or does not give one row of N×K logits.
@@ -123,15 +121,15 @@ def fitting(model: nn.Module, *splits: Split) -> tuple[Split, ...]:
 @torch.no_grad()
 def _complaint(model: nn.Module, train: Split) -> str:
     device, classes = pick_device(), len(train.classes)
-    images = train.images[:2].to(device).float() / 255
+    images = next(ordered_batches(train[:2], 2, device)).images
     shape = "×".join(map(str, images.shape[1:]))
     tried = copy.deepcopy(model).to(device).eval()
     try:
         outputs = tried(images)
     except Exception as error:
         return (
-            f"the model cannot be run on float images N×{shape} in [0, 1] ({type(error).__name__}: "
-            f"{_first_line(error)}): give the size it was made for, or end its convolutions in nn.AdaptiveAvgPool2d."
+            f"the model cannot be run on float images N×{shape} in [0, 1] ({_said(error)}): give the size it was made "
+            "for, or end its convolutions in nn.AdaptiveAvgPool2d."
         )
     if not isinstance(outputs, torch.Tensor):
         return f"the model gives a {type(outputs).__name__}, but it must give one tensor of N×{classes} logits."
@@ -157,10 +155,10 @@ def train_briefly(model: nn.Module, train: Split, val: Split, epochs: int | None
         return fit(model, train, val=val, **settings)
     except (AttributeError, TypeError, RuntimeError) as error:
         raise ValueError(
-            f"the model can be run but not trained ({type(error).__name__}: {_first_line(error)}): in training mode "
-            "too it must give one tensor of logits that depends on its parameters."
+            f"the model can be run but not trained ({_said(error)}): in training mode too it must give one tensor of "
+            "logits that depends on its parameters."
         ) from error
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0].rstrip(".")
+def _said(error: Exception) -> str:
+    return describe(error).rstrip(".")

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from scipy.stats import binomtest
 
 from ...data.split import Split
-from ..case import percent
-from .probe import folds, out_of_fold, wilson
-from .read import Folder
-from .report import FINE, LOOK, WRONG, Seen
+from ...evidence.effects import wilson
+from ...train.batches import to_unit
+from ..findings import FINE, LOOK, WRONG, Finding, percent
+from .images import Fact, Folder
+from .probe import assign_folds, out_of_fold
 
 GRID = 8  # cells a side; the outermost ring is the border, the rest is the middle
 MOST = 5000  # images that are looked at
@@ -37,22 +38,23 @@ class Power(NamedTuple):
 
 def power(views: torch.Tensor, split: Split, fold: torch.Tensor) -> Power:
     """``views``: float B×N×D."""
-    classes = len(split.classes)
-    named = out_of_fold(views, split.targets, fold, classes).argmax(-1)
-    level = 1 - 0.05 / (len(views) * classes)  # Bonferroni: the largest of all is looked at
-    gains, lows = [], []
-    for c in range(classes):
-        own = split.targets == c
-        found, false = (named[:, own] == c).sum(1), (named[:, ~own] == c).sum(1)
-        n, m = own.sum().expand_as(found), (~own).sum().expand_as(false)
-        gains.append(found / n.clamp_min(1) - false / m.clamp_min(1))
-        lows.append(wilson(found, n, level)[0] - wilson(false, m, level)[1])
-    return Power(torch.stack(gains, 1), torch.stack(lows, 1), named == split.targets)
+    return power_of_answers(out_of_fold(views, split, fold).argmax(-1), split)
+
+
+def power_of_answers(named: torch.Tensor, split: Split) -> Power:
+    """``named``: int64 B×N, the class that each view names."""
+    own, said = (F.one_hot(classes, len(split.classes)) for classes in (split.targets, named))
+    images = own.sum(0).double()
+    others, right = len(split) - images, (said * own).sum(1)
+    found, false = right / images.clamp_min(1), (said.sum(1) - right) / others.clamp_min(1)
+    level = 1 - 0.05 / found.numel()  # Bonferroni: the largest of all is looked at
+    low = wilson(found, images, level)[0] - wilson(false, others, level)[1]
+    return Power((found - false).float(), low.float(), named == split.targets)
 
 
 def cells(images: torch.Tensor) -> torch.Tensor:
     """Mean, deviation, maximum and minimum of each channel in each cell of the grid: float 64×N×4C."""
-    values = images.float() / 255
+    values = to_unit(images)
     mean = F.adaptive_avg_pool2d(values, GRID)
     deviation = (F.adaptive_avg_pool2d(values**2, GRID) - mean**2).clamp_min(0).sqrt()
     high, low = F.adaptive_max_pool2d(values, GRID), -F.adaptive_max_pool2d(-values, GRID)
@@ -66,8 +68,8 @@ def border() -> torch.Tensor:
     return ring.flatten()
 
 
-def look(folder: Folder, whole: torch.Tensor, *, seed: int) -> tuple[list[Seen], torch.Tensor, str]:
-    """What was seen, the gain of every cell (8×8) for the class that a border cell betrays most, and that class.
+def find_shortcuts(folder: Folder, whole: torch.Tensor, *, seed: int) -> tuple[list[Finding], torch.Tensor, str]:
+    """What was found, the gain of every cell (8×8) for the class that a border cell betrays most, and that class.
 
     ``whole``: the out-of-fold answers of the judge who sees the whole picture, N×K.
     """
@@ -75,24 +77,22 @@ def look(folder: Folder, whole: torch.Tensor, *, seed: int) -> tuple[list[Seen],
     if len(split) > MOST:
         chosen = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:MOST]
         split, facts, whole = split[chosen], [facts[i] for i in chosen.tolist()], whole[chosen]
-    fold = folds(split, seed=seed)
+    fold = assign_folds(split, seed=seed)
     found = power(cells(split.images), split, fold)
-    flat = split.images.flatten(2).float() / 255
+    flat = to_unit(split.images.flatten(2))
     colour = power(torch.cat([flat.mean(2), flat.std(2)], 1)[None], split, fold)
     file = power(_file_facts(facts)[None], split, fold)
-    named = whole.argmax(1)
-    first, betrayed = _border(found, split)
-    stamp = _stamp(split)
+    first, betrayed = _check_border(found, split)
+    findings, stamp = [first], _check_stamp(split)
     if stamp is not None:
         second, betrayed = stamp
-        seen = [second] if first.status == FINE else [first, second]
-    else:
-        seen = [first]
-    seen += [*_colour(colour, named, split), *_file(file, split)]
-    return seen, found.gain[:, betrayed].view(GRID, GRID), split.classes[betrayed]
+        findings = [second] if first.status == FINE else [first, second]
+    judge = power_of_answers(whole.argmax(1)[None], split)
+    findings += [*_check_colour(colour, judge, split), *_check_file(file, split)]
+    return findings, found.gain[:, betrayed].view(GRID, GRID), split.classes[betrayed]
 
 
-def _border(found: Power, split: Split) -> tuple[Seen, int]:
+def _check_border(found: Power, split: Split) -> tuple[Finding, int]:
     """What the border cells betray, and the class that they betray most.
 
     What tells classes apart in honest pictures lies on the object, in the middle, and changes slowly from cell to cell.
@@ -109,12 +109,7 @@ def _border(found: Power, split: Split) -> tuple[Seen, int]:
     ahead, step = gain - inner.amax(0), gain - near
     strong = (low >= 0.65) & ((ahead >= 0.2) | ((gain >= 0.9) & (step >= 0.3))) | (low >= 0.5) & (ahead >= 0.4)
     weak = (low >= 0.5) & ((ahead >= 0.1) | ((gain >= 0.75) & (step >= 0.3)))
-    fine = Seen(
-        FINE,
-        f"No cell of the border betrays a class more than the middle does (largest gain {float(gain.max()):.2f}).",
-        f"control: the best of {len(middle)} cells of the middle, and those beside the border cell",
-    )
-    for chosen, status, most in ((strong, WRONG, 1e-3), (weak, LOOK, 1e-2)):
+    for chosen, status, largest_p in ((strong, WRONG, 1e-3), (weak, LOOK, 1e-2)):
         if not chosen.any():
             continue
         cell, c = divmod(int(torch.where(chosen, step, -1).argmax()), gain.shape[1])
@@ -125,22 +120,26 @@ def _border(found: Power, split: Split) -> tuple[Seen, int]:
         mine, theirs = found.hit[ring[cell], own], found.hit[middle[rival], own]
         only_mine, only_theirs = int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
         p = binomtest(only_mine, max(only_mine + only_theirs, 1), alternative="greater").pvalue
-        if p < most:
+        if p < largest_p:
             row, column = (place[ring[cell]] + 1).tolist()
             control = "best cell of the middle" if beats_all else "best cell of the middle beside it"
-            return Seen(
+            return Finding(
                 status,
                 f'One border cell (row {row}, column {column} of {GRID}) alone tells "{split.classes[c]}" from '
                 f"the rest with a gain of {float(gain[cell, c]):.2f} (0 guesses, 1 is perfect); the {control} has "
                 f"{float(inner[rival, c]):.2f}.",
+                STAMPED,
                 f"gain at least {max(float(low[cell, c]), 0):.2f} at 95 % over all cells and classes; control: the "
                 f"{control} (McNemar, p {_p(p)})",
-                STAMPED,
             ), c
-    return fine, int(ahead.amax(0).argmax())
+    evidence = (
+        f"No cell of the border betrays a class more than the middle does (largest gain {float(gain.max()):.2f})."
+    )
+    sure = f"control: the best of {len(middle)} cells of the middle, and those beside the border cell"
+    return Finding(FINE, evidence, sure=sure), int(ahead.amax(0).argmax())
 
 
-def _stamp(split: Split) -> tuple[Seen, int] | None:
+def _check_stamp(split: Split) -> tuple[Finding, int] | None:
     """A border cell that looks the same in a good part of one class, and in almost no image of the others; the class.
 
     This finds a mark that only some images of a class carry, and one on a class that is easy to recognise anyway.
@@ -165,55 +164,49 @@ def _stamp(split: Split) -> tuple[Seen, int] | None:
     share, control = float(outer[c]), float(inner[c])
     if share < 0.3 or share - control < 0.15:
         return None
-    low, high = wilson((outer[c] * counts[c]).round(), counts[c])
+    low, high = wilson(share, float(counts[c]))
     row, column = divmod(int(ring.nonzero()[int(shares[ring][:, c].argmax()), 0]), GRID)
-    seen = Seen(
+    found = Finding(
         WRONG if share >= 0.4 else LOOK,
         f"A border cell (row {row + 1}, column {column + 1} of {GRID}) looks the same in {percent(share)} of "
         f'"{split.classes[c]}" and in at most 2 % of the others.',
-        f"{percent(float(low))}–{percent(float(high))} of the class at 95 %; control: in the middle, no cell is "
-        f"shared by more than {percent(control)} of it alone",
         STAMPED,
+        f"{percent(low)}–{percent(high)} of the class at 95 %; control: in the middle, no cell is shared by more than "
+        f"{percent(control)} of it alone",
     )
-    return seen, c
+    return found, c
 
 
-def _colour(found: Power, named: torch.Tensor, split: Split) -> Iterator[Seen]:
-    gain, low = found.gain[0], found.low[0]
-    whole = torch.stack(
-        [
-            (named[split.targets == c] == c).float().mean() - (named[split.targets != c] == c).float().mean()
-            for c in range(len(split.classes))
-        ]
-    ).nan_to_num()
+def _check_colour(found: Power, judge: Power, split: Split) -> Iterator[Finding]:
+    gain, low, whole = found.gain[0], found.low[0], judge.gain[0]
     suspicious = (low >= 0.5) & (gain >= 0.9 * whole)
     if suspicious.any():
         c = int(torch.where(suspicious, gain, -1).argmax())
-        yield Seen(
+        yield Finding(
             LOOK,
             f'Mean and spread of the colours alone tell "{split.classes[c]}" from the rest with a gain of '
             f"{float(gain[c]):.2f}; the whole picture has {float(whole[c]):.2f}.",
-            f"gain at least {float(low[c]):.2f} at 95 % over all classes; control: the judge of labels on the whole",
             "Is colour what the class means (ripe and unripe)? If not, it is the lamp, the stain or the camera: "
             "compare the sources, and train with changes of colour.",
+            f"gain at least {float(low[c]):.2f} at 95 % over all classes; control: the judge of labels on the whole",
         )
 
 
-def _file(found: Power, split: Split) -> Iterator[Seen]:
+def _check_file(found: Power, split: Split) -> Iterator[Finding]:
     c = int(found.low[0].argmax())
     low, gain = float(found.low[0, c]), float(found.gain[0, c])
     if low >= 0.5:
-        yield Seen(
+        name = split.classes[c]
+        yield Finding(
             LOOK,
-            f'Size, shape and format of the file alone tell "{split.classes[c]}" from the rest with a gain of '
-            f"{gain:.2f}.",
-            f"gain at least {low:.2f} at 95 % over all classes; control: guessing has 0",
+            f'Size, shape and format of the file alone tell "{name}" from the rest with a gain of {gain:.2f}.',
             "The classes come from different sources, and a network sees the traces (blur, compression, crop): mix the "
             "sources, or bring all to one size and format before anything else.",
+            f"gain at least {low:.2f} at 95 % over all classes; control: guessing has 0",
         )
 
 
-def _file_facts(facts: list) -> torch.Tensor:
+def _file_facts(facts: list[Fact]) -> torch.Tensor:
     """Width, height and shape on a logarithmic scale, endings and modes as 0 and 1: float N×D."""
     endings, modes = (sorted({getattr(fact, name) for fact in facts}) for name in ("ending", "mode"))
     return torch.tensor(

@@ -3,7 +3,6 @@
 import os
 import random
 import time
-import warnings
 
 import joblib
 import numpy as np
@@ -13,7 +12,6 @@ import torch
 
 from tdnn_helpers.core.progress import progress
 from tdnn_helpers.core.randomness import seed_everything
-from tdnn_helpers.data.sets import load
 from tdnn_helpers.evidence import store
 from tdnn_helpers.evidence.comparison import ArmsFailed, compare
 from tdnn_helpers.models.networks import mlp
@@ -27,15 +25,12 @@ def random_state_is_restored():
 
 
 @pytest.fixture(scope="module")
-def digits():
-    return load("digits").take(200, seed=0)
-
-
-def arms_of(digits):
+def arms(digits):
     """Closures over data, as a notebook has them; the names are not in alphabetical order."""
+    data = digits.take(200, seed=0)
 
     def run(lr, seed):
-        train, test = digits.split(0.7, seed=seed)
+        train, test = data.split(0.7, seed=seed)
         model = mlp(train, hidden=(8,))
         history = fit(model, train, val=test, steps=6, optimizer=sgd(lr), seed=seed)
         return history.record("test", **evaluate(model, test))
@@ -43,55 +38,44 @@ def arms_of(digits):
     return {"slow": lambda seed: run(0.01, seed), "fast": lambda seed: run(0.1, seed)}
 
 
-def test_the_number_of_processes_changes_nothing(digits):
-    one, two = compare(arms_of(digits), seeds=3, workers=1), compare(arms_of(digits), seeds=3, workers=2)
+def without_seconds(frame):
+    return frame.drop(columns="seconds")
+
+
+def test_the_number_of_processes_changes_nothing_and_pairs_lie_side_by_side(arms):
+    one, two = (compare(arms, seeds=[4, 1, 7], workers=workers, store=False) for workers in (1, 2))
     assert list(one.columns) == ["arm", "seed", "step", "split", "metric", "value", "seconds"]
     assert len(one) == 2 * 3 * (3 * 2 * 2 + 2) and not one.isna().any().any()
-    assert one.drop(columns="seconds").equals(two.drop(columns="seconds"))  # values bit for bit
+    assert without_seconds(one).equals(without_seconds(two))  # values bit for bit
+    assert list(two["arm"].cat.categories) == ["slow", "fast"] and two["arm"].cat.ordered
+    runs = two[["seed", "arm"]].drop_duplicates().values.tolist()
+    assert runs == [[seed, arm] for seed in (4, 1, 7) for arm in ("slow", "fast")]
+    assert two.attrs["failures"] == []
+    seed_everything(7)  # a plain loop gives the same
+    columns = ["step", "split", "metric", "value"]
+    plain = [tuple(row[:4]) for row in arms["fast"](7).rows]
+    assert list(one[(one["arm"] == "fast") & (one["seed"] == 7)][columns].itertuples(index=False, name=None)) == plain
 
 
-def test_values_are_those_of_a_plain_loop(digits):
-    arms = arms_of(digits)
-    table = compare(arms, seeds=[7], workers=1)
-    seed_everything(7)
-    for row, (step, split, metric, value, _) in zip(
-        table[table["arm"] == "fast"].itertuples(), arms["fast"](7).rows, strict=True
-    ):
-        assert (row.step, row.split, row.metric, row.value) == (step, split, metric, value)
-
-
-def test_arms_come_in_the_order_given_and_pairs_lie_side_by_side(digits):
-    table = compare(arms_of(digits), seeds=[4, 1], workers=2)
-    assert list(table["arm"].cat.categories) == ["slow", "fast"] and table["arm"].cat.ordered
-    runs = table[["seed", "arm"]].drop_duplicates().values.tolist()
-    assert runs == [[4, "slow"], [4, "fast"], [1, "slow"], [1, "fast"]]
-    assert table.attrs["failures"] == []
-
-
-def test_pairs_start_from_equal_weights_and_seeds_from_others(digits):
+def test_pairs_start_from_equal_weights_and_seeds_from_others(few):
     def start(seed):
-        logits = predict(mlp(digits, hidden=(8,)), digits[:3])
+        logits = predict(mlp(few, hidden=(8,)), few[:3])
         return {f"logit {i}": value for i, value in enumerate(logits.flatten().tolist())} | {"numpy": np.random.rand()}
 
     table = compare({"first": start, "second": start}, seeds=3, workers=2)
     values = table.pivot(index=["seed", "metric"], columns="arm", values="value")
     assert len(values) == 3 * 31
     assert values["first"].equals(values["second"])
-    assert table[table["metric"] == "logit 0"]["value"].nunique() == 3
-    assert table[table["metric"] == "numpy"]["value"].nunique() == 3
+    assert [table[table["metric"] == drawn]["value"].nunique() for drawn in ("logit 0", "numpy")] == [3, 3]
 
 
-def test_results_as_a_mapping(digits):
-    table = compare(
-        {"arm": lambda seed: {"test accuracy": 0.5 + seed, "train loss": torch.tensor(2.0), "size": 3, "val": 1}},
-        seeds=[2],
-        workers=1,
-    )
+def test_results_as_a_mapping():
+    def arm(seed):
+        return {"test accuracy": 0.5 + seed, "train loss": torch.tensor(2.0), "size": 3, "val": 1}
+
+    table = compare({"arm": arm}, seeds=[2], workers=1)
     assert table[["split", "metric", "value", "step"]].values.tolist() == [
-        ["test", "accuracy", 2.5, 0],
-        ["train", "loss", 2.0, 0],
-        ["", "size", 3.0, 0],
-        ["", "val", 1.0, 0],
+        *(["test", "accuracy", 2.5, 0], ["train", "loss", 2.0, 0], ["", "size", 3.0, 0], ["", "val", 1.0, 0])
     ]
     assert table["seconds"].isna().all()
 
@@ -111,37 +95,36 @@ def test_a_failing_run_is_reported_and_the_others_are_kept(workers):
     assert "the dog ate it" in why and "Traceback" in why and "sometimes" in why
 
 
-def test_a_diverging_arm_is_a_failing_arm(digits):
+def test_a_diverging_arm_is_a_failing_arm(few, arms):
     def diverge(seed):
-        return fit(mlp(digits), digits, steps=40, optimizer=sgd(1e36), seed=seed)
+        return fit(mlp(few), few, steps=40, optimizer=sgd(1e36), seed=seed)
 
     with pytest.warns(UserWarning, match='"wild" with seed 0 failed: Diverged: the loss is (nan|inf) at step'):
-        table = compare(arms_of(digits) | {"wild": diverge}, seeds=1, workers=1)
+        table = compare(arms | {"wild": diverge}, seeds=1, workers=1)
     assert list(table["arm"].unique()) == ["slow", "fast"]
     assert list(table["arm"].cat.categories) == ["slow", "fast", "wild"]
 
 
-def test_if_all_fail_it_says_why():
-    def fail(seed):
-        raise KeyError("lost")
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with pytest.raises(ArmsFailed, match="every run failed.*\nKeyError: 'lost'"):
-            compare({"a": fail, "b": fail}, seeds=2, workers=1)
-        with pytest.raises(ArmsFailed, match="returns a History or a mapping of names to numbers, not float"):
-            compare({"a": lambda seed: 0.5}, seeds=1, workers=1)
+def lost(seed):
+    raise KeyError("lost")
 
 
-@pytest.mark.parametrize("seeds", [0, [], [1, 1]])
-def test_bad_seeds(seeds):
-    with pytest.raises(ValueError, match="at least one arm and one seed, and each seed only once"):
-        compare({"a": lambda seed: {"x": 1}}, seeds=seeds)
-
-
-def test_no_arms():
-    with pytest.raises(ValueError, match="at least one arm"):
-        compare({}, seeds=2)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("arms", "seeds", "error", "words"),
+    [
+        ({"a": lost, "b": lost}, 2, ArmsFailed, "every run failed.*\nKeyError: 'lost'"),
+        ({"a": lambda seed: 0.5}, 1, ArmsFailed, "returns a History or a mapping of names to numbers, not float"),
+        *(
+            ({"a": lost}, seeds, ValueError, "one arm and one seed, and each seed only once")
+            for seeds in (0, [], [1, 1])
+        ),
+        ({}, 2, ValueError, "at least one arm"),
+    ],
+)
+def test_what_cannot_be_compared_says_why(arms, seeds, error, words):
+    with pytest.raises(error, match=words):
+        compare(arms, seeds=seeds, workers=1)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -175,7 +158,12 @@ def test_the_callers_random_state_is_left_alone():
     assert [*found, draw(0)] == expected
 
 
-# --- Dask -------------------------------------------------------------------------------------------------------------
+def test_an_arm_may_name_torch_and_classes(few):
+    """cloudpickle takes this for a use of the module torch.classes, which cannot be pickled by itself."""
+    text = "lambda seed: {'classes': len(split.classes) + torch.zeros(1).item()}"
+    arm = eval(text, {"split": few, "torch": torch})
+    frame = compare({"named": arm}, seeds=2, workers=2, store=False)
+    assert frame["value"].tolist() == [10.0, 10.0]
 
 
 @pytest.fixture(scope="module")
@@ -188,14 +176,13 @@ def cluster():
             yield client
 
 
-def test_dask_gives_the_same_frame_and_its_runs_are_kept(digits, cluster, tmp_path):
-    arms = arms_of(digits)
+def test_dask_gives_the_same_frame_and_its_runs_are_kept(arms, cluster):
     plain = compare(arms, seeds=3, workers=1, store=False)
     assert store.runs().empty
     with joblib.parallel_config(backend="dask"):
         far = compare(arms, seeds=3)
         assert len(store.runs()) == 6
-        pd.testing.assert_frame_equal(plain.drop(columns="seconds"), far.drop(columns="seconds"), check_exact=True)
+        pd.testing.assert_frame_equal(without_seconds(plain), without_seconds(far), check_exact=True)
         pd.testing.assert_frame_equal(compare(arms, seeds=3), far, check_exact=True)  # found, not run again
     pd.testing.assert_frame_equal(compare(arms, seeds=3, workers=1), far, check_exact=True)
 
@@ -219,11 +206,3 @@ def test_dask_workers_with_several_threads_are_refused():
     with dask.LocalCluster(n_workers=1, threads_per_worker=2, **place) as workers, dask.Client(workers):
         with joblib.parallel_config(backend="dask"), pytest.raises(ValueError, match="threads_per_worker=1"):
             compare({"arm": lambda seed: {"x": 1}}, seeds=2)
-
-
-def test_an_arm_may_name_torch_and_classes(digits):
-    """cloudpickle takes this for a use of the module torch.classes, which cannot be pickled by itself."""
-    text = "lambda seed: {'classes': len(split.classes) + torch.zeros(1).item()}"
-    arm = eval(text, {"split": digits, "torch": torch})
-    frame = compare({"named": arm}, seeds=2, workers=2, store=False)
-    assert frame["value"].tolist() == [10.0, 10.0]

@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+from sklearn.decomposition import PCA
 
 from ...data.split import Split
-from ..case import digests, percent
-from .read import Folder
-from .report import FINE, LOOK, WRONG, Seen
+from ..case import digests
+from ..findings import FINE, LOOK, WRONG, Finding, percent
+from .images import Folder
 
 SIDE = 16  # pixels a side at which pictures are compared
 SHADOW = 32  # principal components: distances in them are never larger than the true ones, so no pair is lost
@@ -32,7 +33,7 @@ class Copies(NamedTuple):
     limit: float
 
 
-def find(split: Split) -> Copies:
+def find_copies(split: Split) -> Copies:
     """All copies in a split, in blocks: no loop over pairs, and memory for a thousand rows at a time.
 
     Two pictures are compared after their mean brightness and contrast are taken out, so the distance runs from 0 (the
@@ -63,8 +64,7 @@ def _near(images: torch.Tensor) -> tuple[torch.Tensor, float]:
     small = small - small.flatten(1).mean(1)[:, None, None, None]
     small = small / small.flatten(1).norm(dim=1).clamp_min(1e-6)[:, None, None, None]
     full = small.flatten(1)
-    torch.manual_seed(0)  # the search for the components starts at random; any axes would do
-    axes = torch.pca_lowrank(full, q=min(SHADOW, *full.shape), center=False)[2]
+    axes = torch.from_numpy(PCA(min(SHADOW, *full.shape), random_state=0).fit(full.numpy()).components_.T)
     best, partner, usual = torch.full((len(images),), torch.inf), torch.zeros(len(images), dtype=torch.long), []
     shadow = full @ axes
     for position, turned in enumerate(_positions(small)):
@@ -98,7 +98,7 @@ def _positions(images: torch.Tensor) -> Iterator[torch.Tensor]:
             yield mirrored.rot90(quarter, (2, 3))
 
 
-def copies(folder: Folder, found: Copies) -> Iterator[Seen]:
+def check_copies(folder: Folder, found: Copies) -> Iterator[Finding]:
     """Copies on both sides of the folder's own splits, copies with another label, copies within a part."""
     parts, n = folder.parts or ("",), len(folder.pool)
     number = torch.tensor([parts.index(fact.part) for fact in folder.facts])
@@ -116,34 +116,34 @@ def copies(folder: Folder, found: Copies) -> Iterator[Seen]:
         if outer.any():
             later, share = int((number > 0).sum()), int(outer.sum()) / int((number > 0).sum())
             here, before = " and ".join(parts[1:]), " or ".join(parts[:-1])
-            yield Seen(
+            yield Finding(
                 WRONG if share >= serious else LOOK,
                 f"Of {later:,} images of {here}, {int(outer.sum()):,} ({percent(share, 1)}) {what} in {before}.",
-                sure,
                 "Remove copies over the whole collection, then split again: accuracy on images that were trained on is "
                 "memory.",
+                sure,
                 _pairs(folder, pairs[outer]),
             )
         if contrary.any():
-            yield Seen(
+            yield Finding(
                 WRONG if kind == "exact" else LOOK,
                 f"{int(contrary.sum()):,} of {len(pairs):,} {kind} copies carry another label than their original.",
-                sure,
                 "One of the two labels is wrong, or the classes are not exclusive: decide, then relabel.",
+                sure,
                 _pairs(folder, pairs[contrary]),
             )
         within = int((~outer).sum())
         if within:
             apart = "" if "val" in parts else " They were kept on one side of the split made here."
-            yield Seen(
+            yield Finding(
                 LOOK if within >= 0.01 * n else FINE,
                 f"Of {n:,} images, {within:,} ({percent(within / n, 1)}) {what} in the same part.{apart}",
-                sure,
                 "Keep one of each before you split, or they end up on both sides.",
+                sure,
                 _pairs(folder, pairs[~outer]),
             )
     if not len(found.exact) and not len(found.near):
-        yield Seen(FINE, f"No two of the {n:,} images are copies of one picture.", how_near)
+        yield Finding(FINE, f"No two of the {n:,} images are copies of one picture.", sure=how_near)
 
 
 def _pairs(folder: Folder, pairs: torch.Tensor) -> tuple[str, ...]:

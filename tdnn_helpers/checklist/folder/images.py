@@ -71,7 +71,7 @@ class Folder:
         return replace(self, pool=self.pool.with_extra(group=group))
 
 
-def read(folder: str | Path, size: int) -> Folder:
+def read_folder(folder: str | Path, size: int) -> Folder:
     """Open every image below ``folder``, resized and cropped to ``size`` pixels a side as
     :func:`tdnn_helpers.data.sets.load` does it.
 
@@ -103,14 +103,11 @@ def read(folder: str | Path, size: int) -> Folder:
             + (f"its {loose:,} images lie in no folder." if loose else "there is no image in any folder below it.")
         )
     classes = sorted({kind.name for found in roots.values() for root in found for kind in subfolders(root)})
+    found = []
     with progress(len(images), "reading") as bar, ThreadPoolExecutor(joblib.cpu_count()) as pool:
-
-        def opened(entry: tuple[str, str, Path]):
-            found = _open(entry[2], path, entry[0], size)
+        for one in pool.map(lambda entry: _open(entry[2], path, entry[0], size), images):
+            found.append(one)
             bar.update()
-            return found
-
-        found = list(pool.map(opened, images))
     unreadable = {_name(file, path): one for (_, _, file), one in zip(images, found) if isinstance(one, str)}
     good = [(kind, *one) for (_, kind, _), one in zip(images, found) if not isinstance(one, str)]
     seen = {kind for kind, _, _ in good}
@@ -122,9 +119,8 @@ def read(folder: str | Path, size: int) -> Folder:
     if len(seen) < 2:
         inside = [one.name for one in subfolders(path / classes[0])] if not in_parts and len(classes) == 1 else []
         hint = f' Did you mean "{path / classes[0]}", which holds {", ".join(inside[:3])}?' if len(inside) > 1 else ""
-        raise ValueError(
-            f'"{path}" has images of one class only ("{min(seen)}"): there is nothing to tell apart.{hint}'
-        )
+        only = f'"{path}" has images of one class only ("{min(seen)}")'
+        raise ValueError(f"{only}: there is nothing to tell apart.{hint}")
     kept = [kind for kind in classes if kind in seen]
     pixels = torch.from_numpy(np.stack([one for _, one, _ in good])).permute(0, 3, 1, 2).contiguous()
     targets = torch.tensor([kept.index(kind) for kind, _, _ in good])

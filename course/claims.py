@@ -25,7 +25,7 @@ def places(notebook: nbformat.NotebookNode) -> dict[str, str]:
             for title in re.findall(r"^## +(.+)$", cell.source, re.MULTILINE):
                 heading = title.partition(" · ")[0].strip()
         else:
-            for claim in re.findall(r"\b(?:judge|judge_equal|exact|reading)\(\s*\"(C\d{3})\"", cell.source):
+            for claim in re.findall(r"\b(?:judge|exact|reading)\(\s*\"(C\d{3})\"", cell.source):
                 found.setdefault(claim, heading)
     return found
 

@@ -161,7 +161,7 @@ mean.mistakes((lambda x: x.sum(), "divide by the number."))
     ],
 )
 def test_the_verdict_on_a_small_exercise(monkeypatch, answer, status, sentence):
-    monkeypatch.setattr(package, "exercises", lambda: {"0.1": mean})
+    monkeypatch.setattr(package, "all_exercises", lambda: {"0.1": mean})
     feedback = check("0.1", answer)
     assert feedback.status == status and sentence in feedback.sentence, feedback.sentence
 

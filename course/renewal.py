@@ -47,8 +47,10 @@ def shown(notebook: nbformat.NotebookNode) -> dict[str, list[str]]:
 
 
 def differences(old: nbformat.NotebookNode, new: nbformat.NotebookNode) -> list[tuple[str, str, str]]:
-    """(cell id, old, new) for the first line that differs in each cell whose outputs differ."""
-    before, after = shown(old), shown(new)
+    """(cell id, old, new) for the first line that differs in each cell whose outputs differ. A cell tagged "timed"
+    shows what follows from measured times, such as a ratio of speeds, and is left out."""
+    timed = {cell.id for cell in new.cells if "timed" in cell.metadata.get("tags", [])}
+    before, after = ({one: lines for one, lines in shown(book).items() if one not in timed} for book in (old, new))
     pairs = ((cell, zip_longest(before.get(cell, ()), after.get(cell, ()), fillvalue="")) for cell in before | after)
     return [
         (cell, *found) for cell, lines in pairs if (found := next((pair for pair in lines if len({*pair}) > 1), ()))

@@ -43,6 +43,8 @@ def make(name: str, title: str) -> str:
     ]
     guide = ROOT / "course" / "pages" / "texts" / "guides" / f"{name}.md"
     exercises = ROOT / "tdnn_helpers" / "exercises" / f"lesson_{name[:2]}.py"
+    if there := [path.name for path in (guide, exercises) if path.exists()]:
+        raise ValueError(f"{' and '.join(there)} would be overwritten: move it away, or take another number.")
     guide.write_text(filled("guide.md.j2"), encoding="utf-8")
     exercises.write_text(filled("exercises.py.j2"), encoding="utf-8")
     nbformat.write(clean(new_notebook(cells=cells)), NOTEBOOKS / f"{name}.ipynb")

@@ -27,5 +27,6 @@ def say() -> int:
         notebook = nbformat.read(path, as_version=4)
         then, now = recorded(notebook), digest(notebook, definitions)
         old += then != now
-        print(path.stem, "is up to date" if then == now else f"is older than its code ({then} → {now})", flush=True)
+        state = f"is older than its code ({then} → {now})" if then else "was never run"
+        print(path.stem, "is up to date" if then == now else state, flush=True)
     return old

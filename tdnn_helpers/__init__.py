@@ -3,13 +3,12 @@
 ``from tdnn_helpers import compare, fit, load, small_cnn`` takes a name from the wing that it lives in. A wing is loaded
 when a name of it is asked for. From the ground up: :mod:`core`, :mod:`session`, :mod:`data`, :mod:`models`,
 :mod:`train`, :mod:`evidence`, :mod:`measures`, :mod:`methods`, :mod:`figures`, :mod:`exercises`, :mod:`checklist`; each
-imports only from those before it.
+imports only from those before it. The checklist, an application of all of them, is imported by its own name.
 """
 
 import ast
 from functools import cache
-from importlib import import_module
-from pathlib import Path
+from importlib import import_module, resources
 
 WINGS = ("session", "core", "data", "models", "train", "evidence", "measures", "methods", "figures", "exercises")
 
@@ -19,7 +18,7 @@ def _faces() -> dict[str, str]:
     """Each name that a wing hands on → the wing, read from the text of its face, so that nothing is loaded for it."""
     found = {"start": "session"}
     for wing in WINGS[1:]:
-        face = Path(__file__).with_name(wing) / "__init__.py"
+        face = resources.files(__name__) / wing / "__init__.py"
         for node in ast.parse(face.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ImportFrom) and node.level == 1:
                 found |= {alias.name: wing for alias in node.names}

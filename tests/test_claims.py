@@ -3,6 +3,7 @@
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -156,7 +157,9 @@ def test_records_say_how_they_came_about_and_merge(lesson):
 def test_writers_at_the_same_time_lose_nothing(lesson):
     ids = [row["id"] for row in EXPERIMENTS.values() if row["lesson"] == LESSON and row["decide"]["unit"] == "pp"]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda claim_id: judge(claim_id, *[ABOVE] * EXPERIMENTS[claim_id]["decide"]["parts"]), ids))
+        rules = [EXPERIMENTS[claim_id]["decide"] for claim_id in ids]
+        effects = [[replace(ABOVE, n=len(rule["seeds"]))] * rule["parts"] for rule in rules]
+        list(pool.map(lambda claim_id, given: judge(claim_id, *given), ids, effects))
     assert set(joined(lesson)) == set(ids) and len(ids) >= 8
 
 
@@ -175,7 +178,7 @@ def test_a_verdict_that_arrives_while_the_files_are_joined_is_not_lost(lesson, m
 
 def test_report_lists_every_claim_and_counts(lesson):
     judge("C013", ABOVE)
-    judge("C018", Effect(3.0, 2.0, 4.0, 5, "nats"))
+    judge("C018", Effect(3.0, 2.0, 4.0, len(EXPERIMENTS["C018"]["decide"]["seeds"]), "nats"))
     exact("C003", True, "largest difference 0")
     exact("C004", True, "counted")
     path = lesson / "verdicts" / LESSON / "C004.json"
@@ -228,6 +231,14 @@ HOLDS = re.compile(
     r" lies? wholly (above|below|within ±) ?(−?[\d.]*\d) ?([^\s,.;]*)"
 )
 REFUTED = re.compile(r"refuted if (?:wholly|one(?: of them)? lies wholly) (\w+)")
+
+
+def test_the_deciding_seeds_are_counted(lesson, ledger_of):
+    ledger_of(decide={"expect": "above", "than": 0, "seeds": [0, 1, 2]})
+    effect = Effect(2, 1, 3, 3, "pp")
+    assert judge("C900", effect).verdict == judge("C900", replace(effect, n=2, dropped=1)).verdict == "holds here"
+    with pytest.raises(ValueError, match="C900 is decided by 3 seeds, but effect 1 comes from 2"):
+        judge("C900", replace(effect, n=2))
 
 
 def contradictions(rule, decide):

@@ -36,6 +36,13 @@ def test_a_duration_is_no_difference(old, new):
     assert renewal.differences(lesson(**{"text/markdown": old}), lesson(**{"text/markdown": new})) == []
 
 
+def test_a_cell_that_shows_measured_times_is_left_out():
+    old, new = lesson("1.7 times as fast"), lesson("2.1 times as fast")
+    assert renewal.differences(old, new) != []
+    new.cells[0].metadata["tags"] = ["timed"]
+    assert renewal.differences(old, new) == []
+
+
 @pytest.mark.parametrize(
     ("old", "new", "first"),
     [

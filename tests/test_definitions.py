@@ -134,3 +134,48 @@ def test_the_checksums_of_the_data_count_for_who_reads_them(package, tmp_path):
         listing.write_text(content)
         found.append([package(files=files).of("a", name) for name in ("read", "other")])
     assert found[0][0] != found[1][0] and found[0][1] == found[1][1]
+
+
+EDIT = ("numbers", "return 1", "return 2")  # of numbers.other
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import tdnn_helpers.numbers\ntdnn_helpers.numbers.other()",
+        "import tdnn_helpers as t\nt.numbers.other()",
+        "from tdnn_helpers import numbers\nheld = numbers\nheld.other()",
+        'from tdnn_helpers import numbers\ngetattr(numbers, "other")()',
+        "from tdnn_helpers.numbers import *\nother()",
+        "if True:\n    from tdnn_helpers.numbers import other\nother()",
+        "async def run():\n    from tdnn_helpers.numbers import other\n    return other()",
+    ],
+)
+def test_every_way_to_a_definition_is_followed(digest, code):
+    assert digest(code) != digest(code, *EDIT)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("from tdnn_helpers.numbers import other; rate = 1", "from tdnn_helpers.numbers import other; rate = 2"),
+        ('def f(x): "Doc."; return x', 'def f(x): "Doc."; return x + 1'),
+    ],
+)
+def test_what_stands_beside_an_import_or_a_docstring_counts(digest, one, other):
+    assert digest(one) != digest(other)
+
+
+def test_order_and_number_of_what_runs_on_import_count(package):
+    def of(*lines):
+        return package(files={"__init__": "", "a": "\n".join(["A = []", *lines, "def f():\n    return A"])}).of(
+            "a", "f"
+        )
+
+    assert len({of("A.append(1)"), of("A.append(1)", "A.append(1)"), of("A.append(1)", "A.append(2)"),
+                of("A.append(2)", "A.append(1)")}) == 4  # fmt: skip
+
+
+def test_a_definition_by_itself_counts_in_every_wing(package):
+    old, new = package(), package("figures/plots", "return unused()", "return 5")
+    assert old.of("figures.plots", "draw") != new.of("figures.plots", "draw") and old.of_code(CODE) == new.of_code(CODE)

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 import torch
 
-from tdnn_helpers.evidence.effects import Effect, mean_interval
+from tdnn_helpers.evidence.effects import Effect, last_values, mean_interval
 from tdnn_helpers.figures import plots
-from tdnn_helpers.figures.plots import last_values, plot_arms, plot_curves, plot_differences, plot_effects, show_images
+from tdnn_helpers.figures.plots import plot_arms, plot_curves, plot_differences, plot_effects, show_images
 
 ROWS = [
     (arm, seed, step, split, "accuracy", offset + 0.01 * seed + 0.1 * step, 0.0)

@@ -2,5 +2,5 @@
 
 from .claims import exact, judge, ledger, reading, report
 from .comparison import ArmsFailed, compare
-from .effects import Effect, difference, mean_interval, rate_difference
+from .effects import Effect, difference, last_values, mean_interval, rate_difference
 from .tuning import at_rates, best_rates, ends, sweep, tune

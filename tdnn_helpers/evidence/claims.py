@@ -25,24 +25,10 @@ from .. import session
 from ..core.choices import check_known
 from ..core.device import pick_device
 from ..core.places import runs_dir, write_whole
-from .effects import Effect, difference, mean_interval, rate_difference
+from .effects import Effect
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = [  # effects are re-exported: a lesson measures and judges with one import
-    "Effect",
-    "Verdict",
-    "difference",
-    "exact",
-    "judge",
-    "ledger",
-    "mean_interval",
-    "rate_difference",
-    "reading",
-    "records",
-    "report",
-]
 
 SMOKE = "not judged on a smoke run"
 SYMBOLS = {  # a symbol and a word for each verdict, so that no meaning hangs on a colour
@@ -118,7 +104,8 @@ def judge(claim_id: str, *effects: Effect) -> Verdict:
 
     All intervals wholly where the claim says: "holds here". Any wholly outside: "refuted here". Else "not shown at this
     scale". Raises ValueError for a claim that is unknown, of another lesson, or not of the kind "experiment"; and, on a
-    smoke run too, for effects of another number or unit than the rule's; and for a budget that the rule doesn't allow.
+    smoke run too, for effects of another number or unit than the rule's; for a budget that the rule doesn't allow; and,
+    at the standard budget, for effects of another number of seeds.
     """
     claim = _claim(claim_id, "experiment")
     rule, budget = claim["decide"], session.budget()
@@ -132,6 +119,10 @@ def judge(claim_id: str, *effects: Effect) -> Verdict:
     for number, (effect, unit) in enumerate(zip(effects, units), start=1):
         if effect.unit != unit:
             raise ValueError(f'effect {number} of {claim_id} is in "{effect.unit}", but its rule is in "{unit}".')
+    seeds = rule.get("seeds") if budget == "standard" else None
+    for number, (effect, counted) in enumerate(zip(effects, each_part(rule, "repeats")), start=1):
+        if seeds and not counted and (n := effect.n + effect.dropped) != len(seeds):
+            raise ValueError(f"{claim_id} is decided by {len(seeds)} seeds, but effect {number} comes from {n}.")
     if "within" in rule:
         low, high, where = -rule["within"], rule["within"], f"the 95 % interval lies wholly within ±{rule['within']:g}"
     else:

@@ -17,9 +17,11 @@ from functools import cache, cached_property
 from itertools import accumulate
 from pathlib import Path
 
-NO_RESULTS = ("figures", "exercises")  # wings that cannot change a number
+NO_RESULTS = frozenset({"figures", "exercises"})  # wings that cannot change a number
+NO_WING = frozenset()
 LISTING = "checksums.json"  # a definition that names this file reads the data
-DEFINITIONS = (ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+DEFINITIONS = (*FUNCTIONS, ast.Assign, ast.AnnAssign)
 
 
 class Module:
@@ -39,14 +41,18 @@ class Module:
                     self.definitions.setdefault(bound, []).append(node)
             elif not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Constant):
                 self.loose.append(node)
+                for part in ast.walk(node):  # an import under a condition
+                    if isinstance(part, (ast.Import, ast.ImportFrom)):
+                        self.imports |= dict(self.imported(part))
 
     def imported(self, node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, tuple[str, str]]]:
-        """What an import statement binds, if it comes from the package: name → (module of the package, name in it)."""
+        """What an import statement binds, if it comes from the package: name → (module of the package, name in it). The
+        name of ``from … import *`` is the star with the module."""
         if isinstance(node, ast.Import):
             for alias in node.names:
                 top, _, inside = alias.name.partition(".")
                 if top == self.package:
-                    yield alias.asname or alias.name, (inside, "")
+                    yield (alias.asname, (inside, "")) if alias.asname else (top, ("", ""))
             return
         origin = node.module or ""
         if node.level:
@@ -58,7 +64,8 @@ class Module:
         else:
             return
         for alias in node.names:
-            yield alias.asname or alias.name, (origin, alias.name)
+            star = alias.name == "*"
+            yield f"* {origin}" if star else alias.asname or alias.name, (origin, "" if star else alias.name)
 
     @cache  # noqa: B019 (the modules live as long as the program)
     def text(self, node: ast.stmt) -> str:
@@ -74,21 +81,27 @@ class Module:
             if token.type == tokenize.COMMENT:
                 row, column = token.start
                 lines[row - 1] = lines[row - 1][:column]
+        code = [line.encode() for line in lines]  # the columns of a node count bytes
         for node in ast.walk(tree):
             gone = None
             if isinstance(node, (ast.Import, ast.ImportFrom)) and dict(self.imported(node)):
                 gone = node
                 renamed |= {f"{alias.name} as {alias.asname}" for alias in node.names if alias.asname}
-            elif isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) is not None:
+            elif isinstance(node, (ast.Module, *FUNCTIONS)) and ast.get_docstring(node) is not None:
                 gone = node.body[0]
-            if gone is not None:
-                lines[gone.lineno - 1 : gone.end_lineno] = [""] * (gone.end_lineno - gone.lineno + 1)
+            if gone is not None:  # nothing but the statement: another one may stand in the same line
+                first, last = gone.lineno - 1, gone.end_lineno - 1
+                rest = code[last][gone.end_col_offset :]
+                for row in range(first, last + 1):
+                    code[row] = code[row][: gone.col_offset] if row == first else b""
+                code[last] = code[last] + b" " * (gone.end_col_offset - len(code[last])) + rest
+        lines = [line.decode() for line in code]
         return "\n".join([*sorted(renamed), *(line.rstrip() for line in lines if line.strip())])
 
 
 def _names(node: ast.stmt) -> Iterator[str]:
     """The names that a top-level definition binds."""
-    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+    if isinstance(node, FUNCTIONS):
         yield node.name
     else:
         for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
@@ -121,8 +134,8 @@ class Definitions:
         return self._digest(["\n".join([outside.bare(code), *self._bound(found)])], found)
 
     def of(self, module: str, name: str = "") -> str:
-        """The same for one definition of the package, or with ``name`` "" for a whole module."""
-        return self._digest([], self._way(module, name))
+        """The same for one definition, or with ``name`` "" for a whole module; here every wing counts."""
+        return self._digest([], self._way(module, name), NO_WING)
 
     def module(self, name: str) -> Module:
         if name not in self._modules:
@@ -147,8 +160,9 @@ class Definitions:
         return way
 
     def _wing_with(self, name: str) -> str:
-        wings = [wing for wing, (_, is_package) in sorted(self.files.items()) if is_package and wing.isidentifier()]
-        return next((wing for wing in wings if name in self.module(wing).imports), "")
+        wings = [name for name, (_, is_package) in sorted(self.files.items()) if is_package and name.isidentifier()]
+        found = (wing for wing in wings if name in self.module(wing).imports)
+        return next(found, "session" if "session" in self.files and name in self.module("session").definitions else "")
 
     def _reached(self, node: ast.AST, module: Module) -> Iterator[tuple[str, str]]:
         """(module, name) for everything of the package that a piece of code names, and for each module on the way
@@ -157,36 +171,42 @@ class Definitions:
         for part in ast.walk(node):
             if isinstance(part, (ast.Import, ast.ImportFrom)):
                 known |= dict(module.imported(part))
+        yield from (target for name, target in known.items() if name.startswith("*"))
+        inner = {id(part.value) for part in ast.walk(node) if isinstance(part, ast.Attribute)}
         for part in ast.walk(node):
-            if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id in known:
-                origin, name = self._way(*known[part.value.id])[-1]
-                if not name:
-                    yield from self._way(origin, part.attr)
-            elif isinstance(part, ast.Name):
-                if part.id in known and (way := self._way(*known[part.id]))[-1][1]:
-                    yield from way
-                elif part.id in module.definitions and module.name in self.files:
-                    yield module.name, part.id
+            if id(part) in inner or not isinstance(part, (ast.Attribute, ast.Name)):
+                continue  # of a chain a.b.c the whole counts
+            chain = []
+            while isinstance(part, ast.Attribute):
+                chain.append(part.attr)
+                part = part.value
+            if isinstance(part, ast.Name) and part.id in known:
+                way = self._way(*known[part.id])
+                while chain and not way[-1][1]:  # a module: go on to what is taken of it
+                    way[-1:] = self._way(way[-1][0], chain.pop())
+                yield from way
+            elif isinstance(part, ast.Name) and part.id in module.definitions and module.name in self.files:
+                yield module.name, part.id
 
-    def _counts(self, module: str) -> bool:
-        return module in self.files and module.partition(".")[0] not in NO_RESULTS
+    def _counts(self, module: str, left_out: frozenset[str]) -> bool:
+        return module in self.files and module.partition(".")[0] not in left_out
 
-    def _bound(self, found: Iterable[tuple[str, str]]) -> list[str]:
+    def _bound(self, found: Iterable[tuple[str, str]], left_out: frozenset[str] = NO_RESULTS) -> list[str]:
         """What the names in a piece of code stand for: each name, with the text of its definition, hashed."""
         return sorted(
             {
                 f"{name} is {_hashed([self.module(module).text(node)])}"
                 for module, name in found
-                if self._counts(module)
+                if self._counts(module, left_out)
                 for node in self.module(module).definitions.get(name, [])
             }
         )
 
-    def _digest(self, texts: list[str], waiting: list[tuple[str, str]]) -> str:
+    def _digest(self, texts: list[str], waiting: list[tuple[str, str]], left_out: frozenset[str] = NO_RESULTS) -> str:
         waiting, seen, entered = list(waiting), set(), set()
         while waiting:
             module, name = waiting.pop()
-            if (module, name) in seen or not self._counts(module):
+            if (module, name) in seen or not self._counts(module, left_out):
                 continue
             seen.add((module, name))
             file = self.module(module)
@@ -197,18 +217,19 @@ class Definitions:
             for above in accumulate(module.split("."), "{}.{}".format):  # the folders that it stands in are run too
                 if above in self.files and above not in entered:
                     entered.add(above)
-                    texts.extend(self._texts(self.module(above).loose, self.module(above), waiting))
-            texts.extend(self._texts(nodes, file, waiting))
+                    texts.append(self._text(self.module(above).loose, self.module(above), waiting, left_out))
+            texts.append(self._text(nodes, file, waiting, left_out))
         if any(f'"{LISTING}"' in text for text in texts):
             texts.append(self._data)
         return _hashed(set(texts))
 
-    def _texts(self, nodes: list[ast.stmt], file: Module, waiting: list[tuple[str, str]]) -> Iterator[str]:
-        """What counts of these statements; what they reach is added to those that wait."""
-        for node in nodes:
-            found = list(self._reached(node, file))
-            waiting.extend(found)
-            yield "\n".join([file.text(node), *self._bound(found)])
+    def _text(
+        self, nodes: list[ast.stmt], file: Module, waiting: list[tuple[str, str]], left_out: frozenset[str]
+    ) -> str:
+        """What counts of these statements, in their order; what they reach is added to those that wait."""
+        found = [step for node in nodes for step in self._reached(node, file)]
+        waiting.extend(found)
+        return "\n".join([*map(file.text, nodes), *self._bound(found, left_out)])
 
 
 def _hashed(texts: Iterable[str]) -> str:

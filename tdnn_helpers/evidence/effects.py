@@ -135,6 +135,18 @@ def last_of_each(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     return rows.sort_values("step", kind="stable").groupby(list(keys), observed=True).tail(1)
 
 
+def last_values(runs: pd.DataFrame, metric: str, split: str = "test") -> pd.DataFrame:
+    """The last recorded value of a metric as a table: one row per seed, one column per arm.
+
+    Raises ValueError if nothing of that name was recorded.
+    """
+    rows = runs[(runs["split"] == split) & (runs["metric"] == metric)]
+    if rows.empty:
+        raise ValueError(f'no "{metric}" was recorded for "{split}".')
+    last = last_of_each(rows, ["seed", "arm"]).set_index(["seed", "arm"])["value"]
+    return last.unstack("arm")[list(runs["arm"].unique())]
+
+
 def rate_difference(treatment: Sequence[bool], control: Sequence[bool], what: str = "") -> Effect:
     """Difference of two paired rates (dead or not, found or not), in percentage points, with its 95 % interval.
 

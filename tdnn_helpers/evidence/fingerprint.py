@@ -252,7 +252,7 @@ def _ours(module: str, name: str = "") -> tuple[str, str] | None:
     top, _, inside = module.partition(".")
     if top != OURS.package.name:
         return None
-    return name, OURS.of(inside, name.partition(".")[0])
+    return name, OURS.of(inside, name.partition(".")[0]) if inside else OURS.all  # the face may give anything
 
 
 def _known_version(module: str) -> str:

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import torch
+
 from ..core.choices import nearest
 from ..core.randomness import untouched_random_state
 from .answers import NotAnswered, NotYet, expect, given
@@ -69,7 +71,7 @@ def check(id: str, answer: Any) -> Feedback:
     exercise = _find(id)
     try:
         watched = _watched(answer) if inspect.isroutine(answer) else given(answer)
-        with untouched_random_state():
+        with untouched_random_state(), torch.enable_grad():
             sentence = exercise.verdict(watched)
         used = sorted(names_in(answer) & set(exercise.write_it))
         expect(not used, f"You call `{', '.join(used)}`, which does the whole task; write it yourself from its parts.")
@@ -81,7 +83,7 @@ def check(id: str, answer: Any) -> Feedback:
         return Feedback(exercise, "not answered yet", sentence)
     except NotYet as wrong:
         return Feedback(exercise, "not yet", str(wrong))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return Feedback(exercise, "not yet", _failure(error, answer))
 
 
@@ -125,12 +127,16 @@ def _find(id: str) -> Exercise:
     return all_exercises()[id]
 
 
-def _failure(error: Exception, answer: Any) -> str:
+def _failure(error: BaseException, answer: Any) -> str:
     """One sentence for an answer that raised, with the line if it was raised inside the reader's function."""
-    source = getattr(getattr(answer, "__code__", None), "co_filename", None)
+    source = answer.__code__.co_filename if inspect.isfunction(answer) else None
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == source]
     where = f" in line {lines[-1]} of the cell" if lines else ""
-    return f"Your answer raised {type(error).__name__}{where}: {error}"
+    try:
+        said = str(error)
+    except Exception:  # whatever a reader's exception does
+        said = "it says nothing"
+    return f"Your answer raised {type(error).__name__}{where}: {said}"
 
 
 def _prose(text: str) -> str:

@@ -3,7 +3,6 @@
 from .display import say, show
 from .measures import plot_learning_curves, plot_reliability, plot_robustness
 from .plots import (
-    last_values,
     mark_level,
     plot_arms,
     plot_curves,

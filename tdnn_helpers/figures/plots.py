@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from ..data.split import Split
-from ..evidence.effects import Effect, difference, last_of_each, mean_interval
+from ..evidence.effects import Effect, difference, last_values, mean_interval
 
 MARKERS = "osD^vPX*"
 
@@ -154,18 +154,6 @@ def mark_level(where: Figure | plt.Axes, level: float, label: str) -> None:
     axis.axhline(level, color="#555555", linewidth=1, linestyle=":")
     place = axis.get_yaxis_transform()
     axis.annotate(label, (1.01, level), xycoords=place, va="center", fontsize=8, color="#555555", annotation_clip=False)
-
-
-def last_values(runs, metric: str, split: str = "test"):
-    """The last recorded value of a metric as a table: one row per seed, one column per arm.
-
-    Raises ValueError if nothing of that name was recorded.
-    """
-    rows = runs[(runs["split"] == split) & (runs["metric"] == metric)]
-    if rows.empty:
-        raise ValueError(f'no "{metric}" was recorded for "{split}".')
-    last = last_of_each(rows, ["seed", "arm"]).set_index(["seed", "arm"])["value"]
-    return last.unstack("arm")[list(runs["arm"].unique())]
 
 
 def plot_differences(

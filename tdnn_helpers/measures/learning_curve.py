@@ -11,16 +11,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..data.split import Split
 from ..evidence.comparison import ArmsFailed, compare
 from ..evidence.effects import LEVEL, Effect, mean_interval
-
-if TYPE_CHECKING:
-    pass
 
 RATES = np.geomspace(0.02, 2, 600)  # tried by the fit; measured curves lie between 0.05 and 1
 FARTHEST = 100  # no forecast for more than this many times the largest measured size

@@ -15,23 +15,30 @@ from .run import Run
 Order = Callable[[int, torch.Generator], torch.Tensor]
 
 
-def training_batches(
-    split: Split, batch_size: int, augment: Augment | None, order: Order | None, seed: int, run: Run
-) -> Iterator[Batch]:
-    """Batches without end, from the place in the order of images that the run has reached."""
-    device, done, step = run.losses.device, run.step, 0
-    order_generator = torch.Generator().manual_seed(seed)
-    images, targets = split.images.to(device), split.targets.to(device)
+def training_positions(
+    split: Split, batch_size: int, order: Order | None, seed: int, run: Run
+) -> Iterator[torch.Tensor]:
+    """The positions of each batch's images, without end, from the place in the order that the run has reached: int64 B,
+    on the device."""
+    done, step, generator = run.step, 0, torch.Generator().manual_seed(seed)
     while True:
         # A run that goes on draws the orders of its first steps again, to reach the same random state.
-        for indices in _positions(order, step, order_generator, len(split)).to(device).split(batch_size):
+        positions = _positions(order, step, generator, len(split)).to(run.losses.device, non_blocking=True)
+        for chosen in positions.split(batch_size):
             step += 1
-            if step <= done:
-                continue
-            batch = Batch(to_unit(images[indices]), targets[indices], indices, len(split.classes))
-            if augment is not None:
-                batch = batch._replace(images=augment(batch.images, run.augment_generator))
-            yield batch
+            if step > done:
+                yield chosen
+
+
+def batch_maker(split: Split, augment: Augment | None, generator: torch.Generator) -> Callable[[torch.Tensor], Batch]:
+    """Positions → their batch, scaled and augmented on the generator's device, where the split is kept from now on."""
+    images, targets = split.images.to(generator.device), split.targets.to(generator.device)
+
+    def batch_at(positions: torch.Tensor) -> Batch:
+        batch = Batch(to_unit(images[positions]), targets[positions], positions, len(split.classes))
+        return batch if augment is None else batch._replace(images=augment(batch.images, generator))
+
+    return batch_at
 
 
 def ordered_batches(split: Split, batch_size: int, device: torch.device) -> Iterator[Batch]:

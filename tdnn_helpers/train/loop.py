@@ -7,8 +7,9 @@ a dozen lines and shows that both give the same numbers.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator
+import os
+import warnings
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -17,19 +18,21 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..core.device import pick_device
+from ..core.device import pick_device, pick_precision
 from ..core.progress_bars import progress, quiet
 from ..core.randomness import untouched_random_state
 from ..data.augment import Augment
 from ..data.split import Split
-from .batches import Order, ordered_batches, training_batches
+from .batches import Order, batch_maker, ordered_batches, training_positions
+from .captured import CapturedStep
 from .checkpoint import Checkpoint
 from .distributed import Team, in_all_processes
 from .faults import Diverged, explain_errors
 from .objectives import Batch, Objective, classification, regression  # noqa: F401 (a reader takes them from here)
 from .run import History, Run
+from .step import Step
 
-CHECK_EVERY = 20  # steps between two looks at the losses; on a GPU each look waits for the device
+CHECK_EVERY = 20  # steps between two looks at the losses on a CPU; a GPU would wait for each, so there it is a record
 
 
 def sgd(lr: float = 0.1, *, momentum: float = 0.9, weight_decay: float = 5e-4) -> Callable:
@@ -75,6 +78,7 @@ def fit(
     seed: int = 0,
     device: torch.device | str | None = None,
     precision: torch.dtype = torch.float32,
+    capture: bool | None = None,
     on_divergence: str = "raise",
     checkpoint: str | Path | None = None,
 ) -> History:
@@ -104,7 +108,11 @@ def fit(
         evaluate_every: steps between two records (default: one epoch, or the whole run if that is shorter).
         patience: stop after this many records without a lower validation loss, and restore the best weights.
         seed: of the order of the images, the augmentation and dropout.
-        precision: float32, or bfloat16 / float16 for mixed precision (float16 scales its gradients; CUDA only).
+        precision: float32, or bfloat16 / float16 for mixed precision (float16 scales its gradients; CUDA only). See
+            :func:`tdnn_helpers.core.device.pick_precision`.
+        capture: on CUDA, record a step once as a CUDA graph and launch it as a whole: the same numbers up to rounding,
+            many times the steps per second of a small network. What cannot be recorded is trained as usual, and a
+            warning says why. Default: whether the environment variable TDNN_CAPTURE is 1.
         on_divergence: "raise" stops with :class:`Diverged`; "stop" ends the run and notes ``history.diverged_at``.
         checkpoint: a file that is saved at every record, at the end, and on Ctrl-C (after the step under way; then
             ``read_history(checkpoint)`` gives the history so far). The same call goes on from it, bit for bit on a CPU,
@@ -120,6 +128,8 @@ def fit(
     """
     steps, every = _length(train, val, epochs, steps, batch_size, evaluate_every, patience, on_divergence)
     device = torch.device(device or pick_device())
+    if precision == torch.bfloat16 and device.type == "cuda" and pick_precision(device) != precision:
+        warnings.warn("this GPU only emulates bfloat16, slowly: take precision=pick_precision().", stacklevel=2)
     team = Team.join(device)
     held_out = None if val is None else len(val)
     team.same_call(images=len(train), val=held_out, steps=steps, batch_size=batch_size, every=every)
@@ -130,6 +140,8 @@ def fit(
         on_divergence=on_divergence, device=device.type, objective=objective, schedule=schedule, augment=augment,
     )  # fmt: skip
     settings |= {} if order is None else {"order": order}
+    capture = os.environ.get("TDNN_CAPTURE") == "1" if capture is None else capture
+    settings |= {"capture": True} if capture else {}
     file = Checkpoint(checkpoint, model, optimizer, {"train": train, "val": val}, team, **settings)
     if val is not None:  # it stays on the device too
         val = replace(val, images=val.images.to(device), targets=val.targets.to(device))
@@ -151,14 +163,20 @@ def fit(
         model.train()
         if run.finished:
             return run.history
-        batches = training_batches(train, batch_size, augment, order, seed, run)
+        positions = training_positions(train, batch_size, order, seed, run)
+        step = Step(run, batch_maker(train, augment, generator), averaged, team, precision)
+        size = min(batch_size, len(train))
+        advance = CapturedStep(step, size, generator, (objective, augment)) if capture else step
+        look = CHECK_EVERY if device.type == "cpu" else steps
         bar.update(run.step)
         while run.step < steps:
             file.between_steps(run, due=run.step % every == 0)
-            _step(run, batches, averaged, team, precision, len(train), batch_size)
+            chosen = next(positions)
+            with explain_errors(len(train), batch_size, step.smaller(chosen)):
+                run.add(advance(chosen), len(chosen))
             bar.update()
             due = run.step % every == 0 or run.step == steps
-            if (due or run.step - run.checked >= CHECK_EVERY) and run.diverged():
+            if (due or run.step - run.checked >= look) and run.diverged():
                 break
             if due:
                 run.record_train()
@@ -197,29 +215,6 @@ def _length(
     return steps, evaluate_every or min(per_epoch, steps)
 
 
-def _step(
-    run: Run, batches: Iterator[Batch], objective: Objective, team: Team, precision: torch.dtype, images: int,
-    batch_size: int,
-) -> None:  # fmt: skip
-    """Forward, backward and update on the next batch."""
-
-    def attempt(size: int) -> None:  # to find a batch that fits into memory
-        with _mixed(run.losses.device, precision):
-            objective(copy.deepcopy(run.model), batch.part(slice(size)))[0].backward()
-
-    with explain_errors(images, batch_size, attempt if team.size == 1 else None):
-        batch = next(batches)
-        place, share = team.part(len(batch.images))
-        with _mixed(run.losses.device, precision):
-            loss, metrics = objective(run.model, batch.part(place))
-        run.optimizer.zero_grad(set_to_none=True)
-        run.scaler.scale(loss * (share * team.size)).backward()  # the mean over processes is that over images
-        team.check_gradients(run.model)
-        run.scaler.step(run.optimizer)
-        run.scaler.update()
-    run.add(team.mean({"loss": loss, **metrics}, share), len(batch.images))
-
-
 def _finish(run: Run, steps: int, team: Team, on_divergence: str) -> None:
     """The state that a run leaves behind; raises :class:`Diverged` if it is to be raised."""
     history = run.history
@@ -233,10 +228,6 @@ def _finish(run: Run, steps: int, team: Team, on_divergence: str) -> None:
         run.model.load_state_dict(run.best_weights)
     team.same_buffers(run.model)
     run.finished = True
-
-
-def _mixed(device: torch.device, precision: torch.dtype):
-    return torch.autocast(device.type, precision) if precision != torch.float32 else nullcontext()
 
 
 @torch.no_grad()

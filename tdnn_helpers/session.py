@@ -102,8 +102,8 @@ def start(lesson: str, seed: int = 0, threads: int = 1) -> Session:
     _lesson = lesson
     torch.set_num_threads(threads)
     seed_everything(seed)
+    print(session, flush=True)  # before matplotlib is loaded
     set_figure_style()
     if session.device.type == "cpu":
         keep_freed_memory()
-    print(session)
     return session

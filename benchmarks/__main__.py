@@ -12,13 +12,14 @@ import torch
 from course.readme import marked
 from tdnn_helpers.core.device import keep_freed_memory
 
-from . import accuracy, compiled, course, frameworks, loops, memory, settings, vectorised, workers
+from . import accuracy, compiled, course, frameworks, gpu, loops, memory, settings, vectorised, workers
 from .measure import FULL, QUICK, Row, Skipped
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEAD = "| what | against | measured | ratio |\n|---|---|---:|---:|"
 USUAL = (loops, frameworks, memory, settings, compiled, vectorised, workers)
 LONG = (accuracy, course)
+ASKED = (gpu,)  # by name only
 
 
 def processor() -> str:
@@ -31,7 +32,8 @@ def processor() -> str:
 def table(rows: list[Row | Skipped]) -> str:
     """The machine and its rows as Markdown."""
     threads = torch.get_num_threads()
-    about = f"{threads} CPU thread{'s' * (threads != 1)}, {processor()}, torch {torch.__version__}:"
+    chip = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
+    about = f"{chip}{threads} CPU thread{'s' * (threads != 1)}, {processor()}, torch {torch.__version__}:"
     return "\n".join([about, "", HEAD, *map(str, rows)])
 
 
@@ -41,17 +43,22 @@ def main() -> None:
     parser.add_argument("--long", action="store_true", help="also time to accuracy and the whole course (20 minutes)")
     cores = min(2, os.cpu_count() or 1)
     parser.add_argument("--threads", type=int, default=cores, help="1 is the choice on a machine that others use too")
-    names = {subject.__name__.rpartition(".")[2]: subject for subject in (*USUAL, *LONG)}
+    names = {subject.__name__.rpartition(".")[2]: subject for subject in (*USUAL, *LONG, *ASKED)}
     parser.add_argument("--only", nargs="+", choices=names, metavar="SUBJECT", help=f"some of: {', '.join(names)}")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
-    for name in arguments.only or [name for name, subject in names.items() if arguments.long or subject in USUAL]:
+    usual = [*USUAL, *LONG] if arguments.long else USUAL
+    for name in arguments.only or [name for name, subject in names.items() if subject in usual]:
         start = time.perf_counter()
-        text = table(names[name].rows(QUICK if arguments.quick else FULL))
-        print(text, f"({name}: {time.perf_counter() - start:.0f} s)\n", sep="\n", flush=True)
+        print(table([]), flush=True)
+        rows = []
+        for row in names[name].rows(QUICK if arguments.quick else FULL):
+            print(row, flush=True)
+            rows.append(row)
+        print(f"({name}: {time.perf_counter() - start:.0f} s)\n", flush=True)
         if not arguments.quick:
-            RESULTS.write_text(marked(RESULTS.read_text(encoding="utf-8"), name, text), encoding="utf-8")
+            RESULTS.write_text(marked(RESULTS.read_text(encoding="utf-8"), name, table(rows)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -39,15 +39,14 @@ class Recipe:
 RECIPES = (Recipe(90, 16, 3, 0, 3), Recipe(92, 48, 8, 1, 3), Recipe(93, 64, 14, 1, 1))
 
 
-def run(recipe: Recipe, train: Split, test: Split, seed: int) -> tuple[float, float]:
-    """Seconds of training and test accuracy of one seed."""
+def run(recipe: Recipe, train: Split, test: Split, seed: int, device: str = "cpu", **how) -> tuple[float, float]:
+    """Seconds of training and test accuracy of one seed; ``how``: options of ``fit``."""
     torch.manual_seed(seed)
     model = small_cnn(train, width=recipe.width)
     augment = chain(flip, shift(recipe.pixels)) if recipe.pixels else flip
-    precision = torch.bfloat16 if has_amx() else torch.float32
-    options = dict(epochs=recipe.epochs, augment=augment, precision=precision, seed=seed, device="cpu")
-    history = fit(model, train, **options)
-    return history.seconds, evaluate(model, test, device="cpu")["accuracy"]
+    how = {"precision": torch.bfloat16 if has_amx() else torch.float32} | how
+    history = fit(model, train, epochs=recipe.epochs, augment=augment, seed=seed, device=device, **how)
+    return history.seconds, evaluate(model, test, device=device)["accuracy"]
 
 
 def rows(size: Size) -> list[Row]:

@@ -7,14 +7,17 @@ import nbformat
 import pytest
 import torch
 
-from benchmarks import accuracy, compiled, course, frameworks, loops, memory, settings, vectorised, workers
-from benchmarks.__main__ import HEAD, LONG, RESULTS, USUAL, table
+from benchmarks import accuracy, compiled, course, frameworks, gpu, loops, memory, settings, vectorised, workers
+from benchmarks.__main__ import ASKED, HEAD, LONG, RESULTS, USUAL, table
 from benchmarks.loops import bare_loop
 from benchmarks.measure import Row, Size, Skipped, images_per_second, interleaved, watched
 from course.readme import marked
+from recorder import Recorder
 from tdnn_helpers.core.progress_bars import progress
 from tdnn_helpers.data.sets import load
+from tdnn_helpers.evidence.comparison import compare
 from tdnn_helpers.models.networks import small_cnn
+from tdnn_helpers.train import captured
 
 TINY = Size(1, steps=2, batch=8)
 
@@ -181,7 +184,42 @@ def test_the_course_takes_what_its_notebooks_say(tmp_path, monkeypatch):
 
 
 def test_every_subject_is_in_one_of_the_two_runs_and_has_a_place_in_the_results():
-    assert not set(USUAL) & set(LONG) and all(callable(subject.rows) for subject in (*USUAL, *LONG))
-    for subject in (*USUAL, *LONG):
+    assert not set(USUAL) & set(LONG) and all(callable(subject.rows) for subject in (*USUAL, *LONG, *ASKED))
+    for subject in (*USUAL, *LONG, *ASKED):
         name = subject.__name__.rpartition(".")[2]
         assert "| new |" in marked(RESULTS.read_text(encoding="utf-8"), name, table([Row("new", "", [1.0])]))
+
+
+def test_the_rows_of_a_gpu(monkeypatch):
+    """On a CPU, with a recorder for the graph: every row is measured, and a step that is not captured is no row."""
+    assert "no GPU: not measured" in str(*gpu.rows(TINY)) or torch.cuda.is_available()
+    lessons = []
+    monkeypatch.setattr(gpu, "DEVICE", "cpu")
+    monkeypatch.setitem(captured.GRAPHS, "cpu", Recorder)
+    monkeypatch.setattr(gpu, "WIDTHS", (2,))
+    monkeypatch.setattr(gpu, "BATCHES", (8,))
+    monkeypatch.setattr(gpu, "RATES", (0.1,))
+    monkeypatch.setattr(gpu.accuracy, "RECIPES", (None, accuracy.Recipe(92, width=2, epochs=1, pixels=1, seeds=2)))
+    monkeypatch.setattr(gpu, "lesson", lambda name, capture, left: lessons.append((name, capture)) or Skipped(name, ""))
+    monkeypatch.setattr(gpu, "compare", lambda arms, seeds, **how: compare(arms, seeds, workers=1, store=False))
+    monkeypatch.setattr(gpu, "load", lambda name, part="train": load(name, part)[:80])
+    rows = list(gpu.rows(TINY))
+    assert lessons == [(name, capture) for name in gpu.LESSONS for capture in "10"]
+    assert [row.unit for row in rows if isinstance(row, Row)] == ["%", "steps/s", *["steps/s"] * 2, "images/s", "s"]
+    assert rows[0].values[0] < 1e-3
+    monkeypatch.setattr(gpu, "LIMIT", 0)
+    assert sum("no time left" in str(row) for row in gpu.rows(TINY)) == 5
+    del captured.GRAPHS["cpu"]
+    with pytest.raises(RuntimeWarning, match="no graphs"):
+        list(gpu.rows(TINY))
+
+
+def test_a_lesson_on_a_gpu_is_given_up_after_a_while(monkeypatch):
+    monkeypatch.setattr(subprocess, "run", lambda command, **how: print(command[-1], how["env"]["TDNN_CAPTURE"]))
+    assert gpu.lesson("04_small_data", "1", 5).what == "lesson 04_small_data at `standard`, captured"
+
+    def late(command, **how):
+        raise subprocess.TimeoutExpired(command, how["timeout"])
+
+    monkeypatch.setattr(subprocess, "run", late)
+    assert "not done after 5 s" in str(gpu.lesson("04_small_data", "0", 5))

@@ -1,21 +1,17 @@
-"""A captured step gives what the usual one gives, where it can be captured, and steps aside where it cannot.
-
-A recorder stands in for the CUDA graph: it notes every operation below autograd, undoes them, and repeats them on the
-very memory that they had. What a graph would freeze, it freezes too."""
+"""A captured step gives what the usual one gives, where it can be captured, and steps aside where it cannot."""
 
 import random
 import sys
 import warnings
-from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_leaves
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from recorder import Recorder
 from tdnn_helpers.data.augment import chain, flip, shift
 from tdnn_helpers.methods.self_supervised import JointEmbedding, byol, moco
 from tdnn_helpers.models.networks import mlp, small_cnn
@@ -23,57 +19,6 @@ from tdnn_helpers.train import captured
 from tdnn_helpers.train.captured import WARM_UP, Watch
 from tdnn_helpers.train.loop import constant, fit, sgd
 from tdnn_helpers.train.objectives import classification
-
-
-def tensors(*values):
-    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor)]
-
-
-class Tape(TorchDispatchMode):
-    """Notes calls, and a copy of each tensor that comes from outside, as it was."""
-
-    def __init__(self):
-        super().__init__()
-        self.calls, self.outside, self._made = [], {}, set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        for tensor in tensors(args, kwargs):
-            if id(tensor) not in self._made:
-                self.outside.setdefault(id(tensor), (tensor, tensor.detach().clone()))
-        outputs = func(*args, **(kwargs or {}))
-        self._made |= {id(tensor) for tensor in tensors(outputs)} - self.outside.keys()
-        self.calls.append((func, args, kwargs or {}, outputs))
-        return outputs
-
-
-class Recorder:
-    launches = 0  # of all recorders
-    warming_up = staticmethod(nullcontext)
-
-    def __init__(self, generator):
-        self.generator = generator
-
-    def record(self, work):
-        states = torch.get_rng_state(), self.generator.get_state()
-        with Tape() as self.tape:
-            result = work()
-        with torch.no_grad():
-            for tensor, before in self.tape.outside.values():
-                tensor.copy_(before)
-        torch.set_rng_state(states[0])
-        self.generator.set_state(states[1])
-        return result
-
-    @torch.no_grad()
-    def launch(self):
-        Recorder.launches += 1
-        with _disable_current_modes():
-            for func, args, kwargs, outputs in self.tape.calls:
-                aliases = [result.alias_info for result in func._schema.returns]
-                if any(alias is not None and not alias.is_write for alias in aliases):
-                    continue  # a view of memory that the tape fills
-                for old, new in zip(tensors(outputs), tensors(func(*args, **kwargs)), strict=True):
-                    old.copy_(new)
 
 
 @pytest.fixture(autouse=True)
@@ -192,7 +137,7 @@ def test_between_two_records_nothing_is_read_and_little_is_launched(few):
 
     captured.GRAPHS["cpu"] = Marking
     with Between() as between:
-        model, _ = train(few, CNN, capture=True, batch_size=30, steps=19, evaluate_every=19)  # the CPU looks after 20
+        train(few, CNN, capture=True, batch_size=30, steps=19, evaluate_every=19)  # the CPU looks after 20
     a, b = between.launched[0], between.launched[-1]
     assert len(between.launched) == 19 - WARM_UP
     steps = between.names[a:b]

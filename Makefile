@@ -16,6 +16,8 @@ ISOLATED = mkdir -p "$(CACHE)/ipython" "$(CACHE)/matplotlib" "$(CACHE)/numba" &&
 	JUPYTER_DATA_DIR="$(CACHE)/jupyter" JUPYTER_RUNTIME_DIR="$(CACHE)/jupyter/runtime" IPYTHONDIR="$(CACHE)/ipython" \
 	MPLCONFIGDIR="$(CACHE)/matplotlib" NUMBA_CACHE_DIR="$(CACHE)/numba"
 
+# Two files at a time, each whole in one process: the cells of a notebook share a kernel, and tests share what they trained.
+TWO = -n 2 --dist loadfile
 NBVAL = --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=180
 
 .PHONY: help site course test lab bench claims redraw clean
@@ -23,7 +25,7 @@ NBVAL = --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-
 help:
 	@echo "make site     draw the lessons as they are, with their outputs, in build/site (seconds)"
 	@echo "make course   run every lesson and build the site in build/site (TDNN_BUDGET=smoke is the quick look)"
-	@echo "make test     unit tests, then every notebook at the smallest budget"
+	@echo "make test     unit tests, and every notebook at the smallest budget"
 	@echo "make lab      open the lessons in JupyterLab"
 	@echo "make bench    time the course's own code and write benchmarks/RESULTS.md"
 	@echo "make claims   run every lesson afresh at the standard budget and keep outputs, times and verdicts in notebooks/"
@@ -38,9 +40,8 @@ course: $(READY)
 	$(BIN)/python -m course pages "$(BUILD)/executed" "$(BUILD)/site" && exit $$status
 
 test: $(READY)
-	@$(ISOLATED) TDNN_BUDGET=smoke TDNN_RUNS="$(BUILD)/test-runs" $(BIN)/python -m pytest tests
 	@rm -rf "$(BUILD)/test-runs"
-	@$(ISOLATED) TDNN_BUDGET=smoke TDNN_RUNS="$(BUILD)/test-runs" $(BIN)/python -m pytest $(NBVAL) notebooks
+	@$(ISOLATED) TDNN_BUDGET=smoke TDNN_RUNS="$(BUILD)/test-runs" $(BIN)/python -m pytest $(TWO) $(NBVAL) notebooks tests
 
 lab: $(READY)
 	@$(BIN)/jupyter lab notebooks

@@ -5,7 +5,6 @@ import errno
 import functools
 import hashlib
 import io
-import multiprocessing
 import os
 import pickle
 import random
@@ -17,10 +16,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from helpers import forked, kill, network, press_ctrl_c
 
 from tdnn_helpers.data.augment import brightness_contrast, chain, flip, shift
 from tdnn_helpers.data.sets import load
+from tdnn_helpers.data.split import Split
 from tdnn_helpers.models.networks import mlp, small_cnn
 from tdnn_helpers.train import checkpoint
 from tdnn_helpers.train.checkpoint import MAGIC, read, read_history
@@ -33,7 +33,6 @@ SHORT = dict(epochs=3, batch_size=64, evaluate_every=4)  # 15 steps, 5 an epoch,
 digits = pytest.fixture(lambda: load("digits").take(300, seed=0), scope="module")
 val = pytest.fixture(lambda: load("digits").take(101, seed=1), scope="module")
 path = pytest.fixture(lambda tmp_path: tmp_path / "deep" / "run.pt")
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
 @pytest.fixture(autouse=True)
@@ -42,13 +41,6 @@ def ctrl_c_raises():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
-
-
-def network(split, seed=0, kind=mlp, dropout=0.0, **options):
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = kind(split, **options)
-        return nn.Sequential(*model[:-1], nn.Dropout(dropout), model[-1]) if dropout else model
 
 
 def trained(split, path=None, start=0, build=None, **options):
@@ -84,7 +76,6 @@ def throw(error):
 
 
 crash = partial(divmod, 1, 0)  # a ZeroDivisionError
-press_ctrl_c = partial(signal.raise_signal, signal.SIGINT)
 
 
 def growing(first, reverse=False):
@@ -207,20 +198,16 @@ def test_seconds_leave_out_the_pause(digits, path, monkeypatch):
 
 
 # ---- Ctrl-C ----------------------------------------------------------------------------------------------------------
-def test_ctrl_c_keeps_the_step_and_the_history(digits, val, path, whole):
-    with pytest.raises(KeyboardInterrupt, match="after step 7; the same call goes on from"):
-        trained(digits, path, val=val, objective=Trouble(7, press_ctrl_c))
+def test_ctrl_c_keeps_the_step_and_the_history_and_in_the_last_step_the_finished_run(digits, val, path, whole):
     rows, losses, *_ = whole("sgd, one cycle")
-    history = read_history(path)
-    assert history.step_losses == losses[:7]
-    assert [row[:4] for row in history.rows] == [row for row in rows if row[0] <= 7]
-
-
-def test_ctrl_c_in_the_last_step_finds_the_run_finished(digits, path):
-    with pytest.raises(KeyboardInterrupt, match="at the end of the run"):
-        trained(digits, path, objective=Trouble(15, press_ctrl_c))
+    for pieces, words in ((7,), "after step 7; the same call goes on from"), ((7, 8), "at the end of the run"):
+        with pytest.raises(KeyboardInterrupt, match=words):
+            trained(digits, path, val=val, objective=Trouble(pieces[-1], press_ctrl_c))
+        history = read_history(path)
+        assert history.step_losses == losses[: sum(pieces)]
+        assert [row[:4] for row in history.rows] == [row for row in rows if row[0] <= sum(pieces)]
     idle = Trouble()
-    assert len(trained(digits, path, objective=idle)[1].step_losses) == 15 and idle.steps == 0
+    assert len(trained(digits, path, val=val, objective=idle)[1].step_losses) == 15 and idle.steps == 0
 
 
 def test_a_second_ctrl_c_does_not_wait(digits, path):
@@ -260,25 +247,17 @@ def unharmed(digits):
     return outcome(*trained(digits, objective=Trouble(), **KILLED))
 
 
-def forked(child):
-    if "fork" not in multiprocessing.get_all_start_methods():
-        pytest.skip("needs fork")
-    process = multiprocessing.get_context("fork").Process(target=child)
-    process.start()
-    return process
-
-
 def test_killed_at_random_moments(digits, path, unharmed):
     """Half of the time goes into saving (a record at every step, a slow disk), so that kills hit that as well."""
 
     def child():
-        os.fsync = lambda descriptor: time.sleep(0.02)
+        os.fsync = lambda descriptor: time.sleep(0.01)
         trained(digits, path, objective=Trouble(), **KILLED)
 
-    moments, patience, kills, reached = random.Random(), 0.25, 0, []
+    moments, patience, kills, reached = random.Random(), 0.15, 0, []
     while True:
         process = forked(child)
-        process.join(moments.uniform(0.05, patience))
+        process.join(moments.uniform(0.03, patience))
         if not process.is_alive():
             break
         process.kill()
@@ -296,20 +275,18 @@ def test_killed_in_the_middle_of_a_save(digits, path, unharmed, moment):
     def child():
         saves, fsync, replace = [], os.fsync, os.replace
 
-        def die_if(now, first=lambda: None):
-            if now == moment and len(saves) == 4:  # the first save is at step 0
-                first()
-                os.kill(os.getpid(), signal.SIGKILL)
-
         def dying_fsync(descriptor):
             saves.append(1)
-            die_if("half written", lambda: os.truncate(descriptor, 1000))
+            if len(saves) == 4 and moment == "half written":  # the first save is at step 0
+                os.truncate(descriptor, 1000)
+                kill()
             fsync(descriptor)
 
         def dying_replace(draft, place):
-            die_if("not yet in place")
-            replace(draft, place)
-            die_if("just in place")
+            if len(saves) < 4 or moment == "just in place":
+                replace(draft, place)
+            if len(saves) == 4:
+                kill()
 
         os.fsync, os.replace = dying_fsync, dying_replace
         trained(digits, path, objective=Trouble(), **KILLED)
@@ -405,36 +382,31 @@ def test_a_checkpoint_of_other_data(refused, digits):
     images, targets = digits.images.clone(), digits.targets.clone()
     images[7, 0, 3, 3] ^= 1
     targets[7] = (targets[7] + 1) % 10
-    one_pixel = type(digits)(images, digits.targets, digits.classes)
-    refused("the split train is .*SHA-256 .* there and .*SHA-256", split=one_pixel)
-    refused("the split train", split=digits.with_targets(targets, digits.classes))
-
-
-def weighted(weight, model, batch):
-    loss, metrics = classification(model, batch)
-    return weight * loss, metrics
+    for one, other in (images, digits.targets), (digits.images, targets):
+        split = Split(one, other, digits.classes)
+        refused("the split train is .*SHA-256 .* there and .*SHA-256", split=split)
 
 
 class WithAttribute:
-    def __init__(self, weight):
-        self.held = {"weight": weight}
+    def __init__(self, held):
+        self.held = {"weight": held}
 
     def __call__(self, model, batch):
-        return weighted(self.held["weight"], model, batch)
+        loss, metrics = classification(model, batch)
+        return self.held["weight"] * loss, metrics
 
 
 MAKE = {
-    "default": lambda weight: lambda model, batch, weight=weight: weighted(weight, model, batch),
-    "closure": lambda *weights: (lambda held: lambda model, batch: weighted(sum(held), model, batch))(list(weights)),
+    "default": lambda weight: lambda model, batch, held=weight: WithAttribute(held)(model, batch),
+    "closure": lambda *weights: lambda model, batch: WithAttribute(sum(weights))(model, batch),
     "attribute": WithAttribute,
 }
 
 
-@pytest.mark.parametrize("place", MAKE)
-def test_two_objectives_of_one_name_are_two_runs(refused, digits, val, path, place):
-    make, options = MAKE[place], FINISHED["usual"] | {"val": val}
-    first, again = (trained(digits, path, objective=make(1.0), **options)[1] for _ in range(2))
-    assert again.step_losses == first.step_losses
+@pytest.mark.parametrize("make", MAKE.values(), ids=MAKE)
+def test_two_objectives_of_one_name_are_two_runs(refused, digits, val, path, make):
+    for _ in range(2):  # the second one is found
+        trained(digits, path, objective=make(1.0), val=val, **FINISHED["usual"])
     match = r"objective is .*1\.0.* there and .*2\.0.* here"
     refused(match, content=path.read_bytes(), objective=make(2.0))
 
@@ -455,7 +427,7 @@ def test_a_run_goes_on_when_a_function_of_the_package_has_moved_but_not_when_one
 
 def test_cut_short_or_altered(refused, contents):
     whole, draw = contents("usual"), random.Random(0)
-    for size in [0, 1, len(MAGIC), len(MAGIC) + 10, len(MAGIC) + 32, len(whole) // 2, len(whole) - 1]:
+    for size in (0, 1, len(MAGIC), len(MAGIC) + 10, len(MAGIC) + 32, len(whole) // 2, len(whole) - 1):
         refused("damaged", content=whole[:size])
     for place in [0, len(MAGIC), len(whole) - 1, *(draw.randrange(len(whole)) for _ in range(20))]:
         altered = bytearray(whole)
@@ -484,15 +456,11 @@ def as_checkpoint(content):
     return MAGIC + hashlib.sha256(content).digest() + content
 
 
-@pytest.mark.parametrize("dressed", [False, True], ids=["bare", "as a checkpoint"])
-@pytest.mark.parametrize("kind", ["pickle", "torch.save"])
-def test_a_hostile_file_runs_no_code(refused, tmp_path, kind, dressed):
-    harm = Hostile(tmp_path / "harm")
-    content = pickle.dumps(harm, protocol=2) if kind == "pickle" else saved({"settings": {}, "history": harm})
-    if dressed:
-        refused("was not loaded", content=as_checkpoint(content))
-    else:
-        refused("is not a checkpoint of fit", content=content)
+@pytest.mark.parametrize("write", [partial(pickle.dumps, protocol=2), lambda harm: saved({"history": harm})])
+def test_a_hostile_file_runs_no_code(refused, tmp_path, write):
+    content = write(Hostile(tmp_path / "harm"))
+    refused("was not loaded", content=as_checkpoint(content))
+    refused("is not a checkpoint of fit", content=content)
     assert not (tmp_path / "harm").exists()
     with contextlib.suppress(RuntimeError):  # of a bare pickle, torch complains when it is too late
         torch.load(io.BytesIO(content), weights_only=False)
@@ -508,10 +476,7 @@ def test_checkpoints_of_something_else(refused, path, contents):
 
 def test_places_where_no_checkpoint_can_be(digits, tmp_path):
     (tmp_path / "file").write_text("")
-    for place, match in (
-        (tmp_path, "cannot be read"),
-        (tmp_path / "file" / "run", "no folder can be made for the check"),
-    ):
+    for place, match in (tmp_path, "cannot be read"), (tmp_path / "file" / "run", "no folder can be made for the check"):
         with pytest.raises(ValueError, match=match):
             trained(digits, place)
     with pytest.raises(ValueError, match="cannot be read"):
@@ -590,12 +555,13 @@ def test_out_of_memory_names_a_smaller_batch(digits, place, batch_size, match):
 
 
 def test_the_words_of_this_torch_are_known_and_other_errors_pass(digits):
-    with pytest.raises(MemoryError, match="try batch_size=32"):
-        trained(digits, objective=Trouble(1, lambda: torch.empty(10**16)))
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        trained(digits, objective=Trouble(1, lambda: torch.ones(2, 3) @ torch.ones(2, 3)))
-    with pytest.raises(ValueError, match="another error"):
-        trained(digits, objective=Trouble(1, lambda: throw(ValueError("another error"))))
+    for error, match, what in (
+        (MemoryError, "try batch_size=32", lambda: torch.empty(10**16)),
+        (RuntimeError, "shapes cannot be multiplied", lambda: torch.ones(2, 3) @ torch.ones(2, 3)),
+        (ZeroDivisionError, "", crash),
+    ):
+        with pytest.raises(error, match=match):
+            trained(digits, objective=Trouble(1, what))
 
 
 @pytest.mark.parametrize(("fits", "remedy"), [(10, "try batch_size=8, which fits."), (0, "try a smaller network")])

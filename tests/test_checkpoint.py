@@ -16,8 +16,8 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from helpers import forked, kill, network, press_ctrl_c
 
+from helpers import forked, kill, network, press_ctrl_c
 from tdnn_helpers.data.augment import brightness_contrast, chain, flip, shift
 from tdnn_helpers.data.sets import load
 from tdnn_helpers.data.split import Split
@@ -476,7 +476,7 @@ def test_checkpoints_of_something_else(refused, path, contents):
 
 def test_places_where_no_checkpoint_can_be(digits, tmp_path):
     (tmp_path / "file").write_text("")
-    for place, match in (tmp_path, "cannot be read"), (tmp_path / "file" / "run", "no folder can be made for the check"):
+    for place, match in (tmp_path, "cannot be read"), (tmp_path / "file" / "run", "no folder can be made for"):
         with pytest.raises(ValueError, match=match):
             trained(digits, place)
     with pytest.raises(ValueError, match="cannot be read"):

@@ -15,7 +15,7 @@ close = dict(rtol=1e-3, atol=1e-4)  # folded batch norms round otherwise
 
 @pytest.fixture(autouse=True)
 def one_core(request, monkeypatch):
-    """Tests run side by side, and torch on all cores waits for the slowest: one test alone shows that it is asked to."""
+    """Tests run side by side, and torch on all cores waits for the slowest: one test alone lets it do that."""
     if "all_cores" not in request.node.name:
         monkeypatch.setattr(frozen, "all_cores", contextlib.nullcontext)
 

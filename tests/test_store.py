@@ -1,8 +1,8 @@
 """Finished runs are found again when nothing has changed, in any process, and are done again when anything has."""
 
+import functools
 import json
 import os
-import subprocess
 import sys
 import time
 import types
@@ -10,20 +10,18 @@ import warnings
 from functools import partial
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import exit_codes, forked
-from joblib._parallel_backends import LokyBackend
 from pandas.testing import assert_frame_equal
 from torch import nn
 
+from helpers import exit_codes, forked
 from tdnn_helpers.core import runs_dir
 from tdnn_helpers.data.sets import load
 from tdnn_helpers.evidence import comparison, fingerprint, store
-from tdnn_helpers.evidence.comparison import ArmsFailed, compare
+from tdnn_helpers.evidence.comparison import compare
 from tdnn_helpers.evidence.definitions import Definitions
 from tdnn_helpers.evidence.store import Store
 from tdnn_helpers.models.networks import mlp, normalise
@@ -34,9 +32,16 @@ READS = "def arm(seed):\n    return {'x': len(str(data))}"  # a variable of the 
 PLAIN = {"arm": lambda seed: {"x": seed}}
 
 
+@pytest.fixture(scope="module")
+def digest_of():
+    return functools.cache(store.OURS.of)
+
+
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch):
+def fresh(monkeypatch, digest_of):
+    """Nothing was said before; the digest of what every run goes through is computed once for all tests."""
     monkeypatch.setattr(store, "_said", set())
+    monkeypatch.setattr(store.OURS, "of", digest_of)
 
 
 def notebook(source, **variables):
@@ -383,99 +388,6 @@ def test_no_half_written_entry_is_ever_seen(monkeypatch):
         patch.setattr(os, "replace", refuse)
         kept.put("arm", 4, [], Store.source)
     assert renamed == [(4, False)] and list(store.folder().iterdir()) == []
-
-
-# --- other processes --------------------------------------------------------------------------------------------------
-KERNEL = """
-import sys
-import torch
-from tdnn_helpers.data import Split
-from tdnn_helpers.evidence import compare
-from tdnn_helpers.models import mlp
-from tdnn_helpers.train import History, evaluate
-name, lines, out = sys.argv[1:]
-cell = '''
-rows = torch.arange(15)
-pool = Split(torch.arange(60, dtype=torch.uint8).reshape(15, 1, 2, 2), rows % 3, "abc", {"row": rows})
-SIZES = {"a": 2, "b": 3}
-WORDS = {"one", "two", "three", "four", "six", "seven", "eight", "nine"}
-class Marked(dict):
-    "A class of the notebook."
-    def mark(self, seed):
-        return super().__init__() or seed
-def look(size, seed):
-    import numpy as np
-    for word in WORDS | {"five"}:
-        assert word in {"one", "two", "three", "four", "five", "six", "seven", "eight", "nine"}
-    history = History(seconds=torch.rand(()).item()).record("val", **evaluate(mlp(pool, hidden=(size,)), pool))
-    return history.record("test", mark=Marked().mark(seed), size=np.log(len(pool)))
-arms = {name: lambda seed, size=size: look(size, seed) for name, size in SIZES.items()}
-'''
-exec(compile("\\n" * int(lines) + cell, name, "exec"))
-compare(arms, seeds=2, workers=1).to_pickle(out)
-"""
-
-
-def test_a_new_kernel_finds_what_another_has_run(tmp_path, monkeypatch):
-    """In another process the cell has another name and place, and sets of words another order."""
-    monkeypatch.setattr(sys, "argv", ["", "<ipython-input-1>", "0", str(tmp_path / "first")])
-    exec(KERNEL, {"__name__": "__main__"})
-    kept = store.runs()
-    command = [sys.executable, "-c", KERNEL, "/tmp/ipykernel_7/9.py", "30", str(tmp_path / "second")]
-    environment = os.environ | {"PYTHONHASHSEED": "2", "PYTHONPATH": str(PACKAGE.parent)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0 and "not kept" not in done.stderr, done.stderr
-    assert len(kept) == 4
-    assert_frame_equal(store.runs(), kept)  # nothing was written a second time
-    first, second = (pd.read_pickle(tmp_path / name) for name in ("first", "second"))
-    assert_frame_equal(first, second, check_exact=True)
-
-
-def test_worker_processes_keep_their_runs(tmp_path):
-    """Each run leaves a mark in a folder, which a found run does not."""
-
-    def arm(seed):
-        (tmp_path / f"{os.getpid()}-{seed}").touch()
-        return {"x": torch.rand(()).item()}
-
-    first = compare({"arm": arm}, seeds=3, workers=2)
-    assert len(list(tmp_path.glob("*-*"))) == len(store.runs()) == 3
-    assert_frame_equal(first, compare({"arm": arm}, seeds=3, workers=1))
-    assert len(list(tmp_path.glob("*-*"))) == 3
-
-
-def test_a_backend_of_processes_is_used_with_our_number_of_workers_and_one_of_threads_only_one_after_the_other():
-    asked = []
-
-    class Watched(LokyBackend):
-        def configure(self, n_jobs=1, **settings):
-            asked.append(n_jobs)
-            return super().configure(n_jobs, **settings)
-
-    def drawing(scale):
-        return lambda seed: {"torch": scale * torch.randn(50).sum().item(), "numpy": np.random.rand() - seed}
-
-    joblib.register_parallel_backend("watched", Watched)
-    arms = {"one": drawing(1), "two": drawing(2)}
-    usual = compare(arms, seeds=2, workers=1, store=False)
-    assert asked == []
-    for workers, backend in (2, "watched"), (1, "threading"), (2, "sequential"):
-        with joblib.parallel_config(backend, n_jobs=7):
-            found = compare(arms, seeds=2, workers=workers, store=False)
-        assert_frame_equal(usual.drop(columns="seconds"), found.drop(columns="seconds"), check_exact=True)
-    assert asked == [2]
-    with pytest.raises(ValueError, match="share one random state: .*workers=1"), joblib.parallel_config("threading"):
-        compare(arms, seeds=2, workers=2)
-
-
-def test_a_comparison_inside_an_arm_says_what_to_do():
-    """Inside a worker joblib would use threads."""
-
-    def nested(seed):
-        return {"x": len(compare({"inner": lambda seed: {"x": 1}}, seeds=2, workers=2, store=False))}
-
-    with pytest.warns(UserWarning), pytest.raises(ArmsFailed, match="workers=1"):
-        compare({"a": nested}, seeds=2, workers=2)
 
 
 # --- two kernels at once ----------------------------------------------------------------------------------------------

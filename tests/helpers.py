@@ -1,4 +1,4 @@
-"""What several test files share and is no fixture: a small network that repeats, and processes that end."""
+"""What several test files share and is no fixture: a notebook's cell, small networks, processes that end."""
 
 import multiprocessing
 import os
@@ -14,6 +14,30 @@ from tdnn_helpers.models.networks import mlp
 
 press_ctrl_c = partial(signal.raise_signal, signal.SIGINT)
 kill = partial(signal.raise_signal, signal.SIGKILL)
+CELL = """
+rate = 0.5
+table = {"a": [1, 2.0], "b": {"one", "two", "three", "four", "six", "x", "y", "z"}}
+
+def helper(x):
+    import math
+    return math.exp(x) * rate + len(table["b"] | {"five"})
+
+class Thing(dict):
+    "A class of the notebook."
+    factor: int = 3
+    def times(self, x):
+        return self.factor * x + super().__len__()
+
+def make(offset):
+    def arm(seed, more=1):
+        inner = [helper(x) for x in (seed, 2)]
+        if seed in {"o", "p", "s", "t", "u", "v", "q", "r"}:
+            return {}
+        return {"loss": sum(inner) + offset + more + Thing().times(3) + float(data.sum()), "noise": np.random.rand()}
+    return arm
+
+arm = make(7)
+"""
 
 
 def network(split, seed=0, kind=mlp, dropout=0.0, **options):

@@ -13,8 +13,10 @@ import torch
 from joblib._parallel_backends import LokyBackend
 from pandas.testing import assert_frame_equal
 
+from helpers import CELL
 from tdnn_helpers.core.progress_bars import progress
 from tdnn_helpers.core.randomness import seed_everything
+from tdnn_helpers.data.split import Split
 from tdnn_helpers.evidence import store
 from tdnn_helpers.evidence.comparison import ArmsFailed, compare
 from tdnn_helpers.models.networks import mlp
@@ -152,35 +154,17 @@ def test_an_arm_may_name_torch_and_classes_and_a_second_comparison_does_not_see_
 
 
 # ---- other processes and their kept runs -----------------------------------------------------------------------------
-CELL = """
-rows = torch.arange(15)
-pool = Split(torch.arange(60, dtype=torch.uint8).reshape(15, 1, 2, 2), rows % 3, "abc", {"row": rows})
-SIZES = {"a": 2, "b": 3}
-WORDS = {"one", "two", "three", "four", "six", "seven", "eight", "nine"}
-class Marked(dict):
-    "A class of the notebook."
-    def mark(self, seed):
-        return super().__init__() or seed
-def look(size, seed):
-    import numpy as np
-    for word in WORDS | {"five"}:
-        assert word in {"one", "two", "three", "four", "five", "six", "seven", "eight", "nine"}
-    history = History(seconds=torch.rand(()).item()).record("val", **evaluate(mlp(pool, hidden=(size,)), pool))
-    return history.record("test", mark=Marked().mark(seed), size=np.log(len(pool)))
-arms = {name: lambda seed, size=size: look(size, seed) for name, size in SIZES.items()}
-"""
+ARMS = "arms = {size: lambda seed, size=size: {'size': size * len(pool)} | arm(seed) for size in (2, 3)}"
 
 
 def test_a_new_kernel_finds_what_another_has_run():
     """In another process the cell has another name and place, and sets of words another order."""
 
     def kernel(name, lines, runs):
-        import tdnn_helpers
-
-        cell = compile("\n" * lines + CELL, name, "exec")
-        names = {"__name__": "__main__", "torch": torch}
-        names |= {name: getattr(tdnn_helpers, name) for name in ("History", "Split", "evaluate", "mlp")}
-        exec(cell, names)
+        rows = torch.arange(3)
+        pool = Split(torch.arange(12, dtype=torch.uint8).reshape(3, 1, 2, 2), rows, "abc", {"row": rows})
+        names = {"__name__": "__main__", "np": np, "data": rows, "pool": pool}
+        exec(compile("\n" * lines + CELL + ARMS, name, "exec"), names)
         with mock.patch.dict(os.environ, TDNN_RUNS=runs, TDNN_DEVICE="cpu"), warnings.catch_warnings():
             warnings.simplefilter("error")  # that a run is not kept
             return os.getpid(), compare(names["arms"], seeds=2, workers=1)

@@ -7,6 +7,7 @@ import pytest
 
 from tdnn_helpers.evidence.tuning import at_rates, best_rates, ends, sweep, tune
 
+
 def arm(name, rate):
     distance = abs(rate - {"a": 0.1, "b": 1e-5}[name])  # the test prefers the worst rate
     return lambda seed: {"val accuracy": 1 - distance + seed / 100, "test accuracy": distance}

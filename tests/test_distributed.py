@@ -37,11 +37,11 @@ val = pytest.fixture(lambda: load("digits").take(101, seed=1), scope="module")
 def free_port():
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))
-        return place.getsockname()[1]
+        return str(place.getsockname()[1])
 
 
 def torchrun_environment(rank, port):
-    group = dict(TORCHELASTIC_RUN_ID="test", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    group = dict(TORCHELASTIC_RUN_ID="test", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
     return group | dict(RANK=str(rank), LOCAL_RANK=str(rank))
 
 
@@ -282,7 +282,7 @@ def test_an_error_that_all_share_is_the_same_in_both_and_they_can_go_on(digits, 
 
 
 def test_what_cannot_be_done_together_is_refused(monkeypatch):
-    for name, value in torchrun_environment(1, 1).items():
+    for name, value in torchrun_environment(1, "1").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     for words, call in (

@@ -122,10 +122,9 @@ def test_indexing_takes_images_targets_and_columns_together():
     split = make()
     for indices in ([5, 0, 5], torch.tensor([5, 0, 5]), np.array([5, 0, 5])):
         part = split[indices]
-        assert ids(part) == [5, 0, 5] and part.images[:, 0, 0, 0].tolist() == [5, 0, 5]
+        assert ids(part) == [5, 0, 5] == part.images[:, 0, 0, 0].tolist()
         assert torch.equal(part.targets, split.targets[[5, 0, 5]])
-    assert ids(split[-2:]) == [58, 59]
-    assert len(split[[]]) == 0 and len(split[:0]) == 0
+    assert ids(split[-2:]) == [58, 59] and len(split[[]]) == len(split[:0]) == 0
     assert "60 images" in repr(split) and "3 classes" in repr(split)
 
 
@@ -137,8 +136,7 @@ def test_parts_are_disjoint_complete_and_stratified_within_one_image(seed):
     for parts in (split.split(0.6, 0.25, seed=seed), split.split(*shares, seed=seed)):
         assert sorted(sum(map(ids, parts), [])) == list(range(200))
         for part, share in zip(parts, shares, strict=True):
-            for name, count in part.counts().items():
-                assert abs(count - share * split.counts()[name]) <= 1
+            assert all(abs(count - share * split.counts()[name]) <= 1 for name, count in part.counts().items())
             assert torch.equal(part.images, split.images[ids(part)])
 
 
@@ -195,27 +193,20 @@ def test_folds_partition(k):
     assert len(folds) == k and sorted(sum((ids(val) for _, val in folds), [])) == list(range(101))
     for train, val in folds:
         assert sorted(ids(train) + ids(val)) == list(range(101))
-        for name, count in val.counts().items():
-            assert abs(count - split.counts()[name] / k) <= 1
+        assert all(abs(count - split.counts()[name] / k) <= 1 for name, count in val.counts().items())
 
 
-def test_take_keeps_the_proportions_to_the_nearest_image():
+def test_take_keeps_the_proportions_to_the_nearest_image_and_per_class_takes_as_many_of_each():
     split = black([0] * 70 + [1] * 20 + [2] * 10, "abc")
     for n in (1, 9, 10, 33, 50, 100):
         taken = split.take(n, seed=n)
         assert len(taken) == n == len(set(ids(taken)))
-        for count, share in zip(taken.counts().values(), (0.7, 0.2, 0.1), strict=True):
-            assert abs(count - share * n) <= 1
-    assert ids(split.take(10, seed=0)) != ids(split.take(10, seed=1))
-
-
-def test_per_class_takes_as_many_of_each():
-    split = make(100, classes=4)
+        assert all(abs(count - share * n) <= 1 for count, share in zip(taken.counts().values(), (0.7, 0.2, 0.1)))
     assert set(split.per_class(6, seed=0).counts().values()) == {6}
-    assert ids(split.per_class(6, seed=0)) != ids(split.per_class(6, seed=1))
-    count = min(split.counts().values())
-    with pytest.raises(ValueError, match=f'class "c\\d" has only {count} images, but {count + 1} of each'):
-        split.per_class(count + 1, seed=0)
+    for draw in (split.take, split.per_class):
+        assert ids(draw(6, seed=0)) != ids(draw(6, seed=1))
+    with pytest.raises(ValueError, match='class "c" has only 10 images, but 11 of each'):
+        split.per_class(11, seed=0)
     assert zeros(3).counts() == {"a": 3, "b": 0}, "empty classes are named too"
 
 

@@ -103,15 +103,11 @@ def batches_of(split, **options):
     return seen
 
 
-def test_every_epoch_visits_every_image_once_in_another_order(digits):
-    batches = batches_of(digits, epochs=2)
+def test_every_epoch_visits_every_image_once_in_another_order_and_an_order_is_asked_again(digits):
+    batches, asked = batches_of(digits, epochs=2), []
     assert [len(batch) for batch in batches] == 2 * [64, 64, 64, 64, 44]
     first, second = sum(batches[:5], []), sum(batches[5:], [])
     assert sorted(first) == sorted(second) == list(range(300)) and first != second
-
-
-def test_an_order_is_cut_into_batches_and_asked_again(digits):
-    asked = []
     batches = batches_of(digits, order=lambda step, _: asked.append(step) or torch.arange(140), steps=7)
     assert asked == [0, 3, 6]  # after so many steps
     assert [len(batch) for batch in batches] == [64, 64, 12, 64, 64, 12, 64]
@@ -225,7 +221,7 @@ def test_history_is_a_tidy_table_and_its_validation_records_are_what_evaluate_sa
     assert sorted({row[0] for row in history.rows if row[1] == "val"}) == [5, 10]
     history.record("test", **{"accuracy": 0.5, "absolute error": torch.tensor(2.0)})
     frame = history.frame()
-    assert list(frame.columns) == ["step", "split", "metric", "value", "seconds"]
+    assert list(frame.columns) == ["step", "split", "metric", "value", "seconds"] and History().frame().empty
     assert len(frame) == 2 * 2 * 2 + 2 and not frame.isna().any().any()
     assert frame["seconds"].is_monotonic_increasing and frame["seconds"].min() > 0
     test = frame[frame["split"] == "test"][["step", "metric", "value"]]
@@ -233,7 +229,6 @@ def test_history_is_a_tidy_table_and_its_validation_records_are_what_evaluate_sa
     assert history.last("test", "accuracy") == 0.5
     with pytest.raises(KeyError, match='no "f1" was recorded for "val"'):
         history.last("val", "f1")
-    assert History().frame().empty
 
 
 # ---- stopping --------------------------------------------------------------------------------------------------------
@@ -280,8 +275,8 @@ def test_divergence_names_the_step_and_its_learning_rate(digits, step):
 
 @pytest.mark.parametrize("step", [1, 20, 27])
 def test_divergence_can_end_the_run_quietly(digits, step):
-    infinite = nan_from(step, float("inf"))
-    history = fit(linear(digits), digits, steps=40, objective=infinite, on_divergence="stop", evaluate_every=10)
+    options = dict(objective=nan_from(step, float("inf")), on_divergence="stop", evaluate_every=10)
+    history = fit(linear(digits), digits, steps=40, **options)
     assert history.diverged_at == step == len(history.step_losses)
     assert np.isfinite(history.step_losses[:-1]).all() and history.step_losses[-1] == float("inf")
     assert all(np.isfinite(row[3]) for row in history.rows)

@@ -70,9 +70,8 @@ def test_fit_pays_for_validation_and_checkpoints(monkeypatch):
 def test_an_absent_framework_is_skipped(monkeypatch):
     monkeypatch.setattr(frameworks, "installed", lambda name: name.startswith("`DataLoader`, 0"))
     rows = frameworks.rows(TINY)
-    assert names(rows) == list(frameworks.ARMS)
+    assert names(rows) == list(frameworks.ARMS) and "not installed" in str(rows[-1])
     assert [type(row) for row in rows] == [Row] + [Skipped] * (len(rows) - 1)
-    assert "not installed" in str(rows[-1])
 
 
 @pytest.mark.parametrize("name", frameworks.ARMS)
@@ -155,10 +154,8 @@ def test_time_to_accuracy_shows_seconds_and_what_was_reached(monkeypatch):
 
 def test_the_course_takes_what_its_notebooks_say(tmp_path, monkeypatch):
     for place, seconds in enumerate((60, 120, None)):
-        book = nbformat.v4.new_notebook()
-        if seconds:
-            book.metadata["tdnn"] = {"seconds": seconds, "device": "cpu", "cpus": 2, "budget": "standard"}
-        nbformat.write(book, tmp_path / f"{place}.ipynb")
+        notes = {"tdnn": {"seconds": seconds, "device": "cpu", "cpus": 2, "budget": "standard"}} if seconds else {}
+        nbformat.write(nbformat.v4.new_notebook(metadata=notes), tmp_path / f"{place}.ipynb")
     row = course.row("standard", course.noted(tmp_path))
     assert str(row) == "| the whole course at `standard` | 2 of 3 lessons, 2 cores | 3 minutes | |"
     monkeypatch.setattr(course, "smoke", lambda folder: None)

@@ -22,7 +22,7 @@ from tdnn_helpers.core import runs_dir
 from tdnn_helpers.data.sets import load
 from tdnn_helpers.evidence import comparison, fingerprint, store
 from tdnn_helpers.evidence.comparison import compare
-from tdnn_helpers.evidence.definitions import Definitions
+from tdnn_helpers.evidence.definitions import OURS, Definitions
 from tdnn_helpers.evidence.store import Store
 from tdnn_helpers.models.networks import mlp, normalise
 from tdnn_helpers.train.loop import fit, sgd
@@ -179,6 +179,7 @@ def edited(monkeypatch):
         ours = Definitions(PACKAGE)
         assert any(old in source for source, _ in ours.files.values())
         files = {name: (source.replace(old, new) if old else source, top) for name, (source, top) in ours.files.items()}
+        ours._modules = {name: OURS.module(name) for name, file in files.items() if file == OURS.files[name]}  # parsed
         ours.files = {(moved or {}).get(name, name): file for name, file in files.items()}
         for module in (fingerprint, store):
             monkeypatch.setattr(module, "OURS", ours)

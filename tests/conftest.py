@@ -24,11 +24,13 @@ def one_thread():
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path):
     """A unit test sees none of the settings of the run around it, and writes nothing into the checkout but the
-    unpacked copy of the data."""
+    unpacked copy of the data. What it draws from torch, no other test notices."""
     for name in ("TDNN_BUDGET", "TDNN_DATA", "TDNN_STATIC", "TDNN_STORE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TDNN_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("TDNN_DEVICE", "cpu")
+    with torch.random.fork_rng(devices=[]):
+        yield
 
 
 @pytest.fixture

@@ -1,27 +1,26 @@
 """Comparisons: pairs are pairs, the number of processes changes nothing, one failure does not lose the rest."""
 
 import os
-import random
 import time
+import warnings
+from multiprocessing import forkserver
+from unittest import mock
 
 import joblib
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from joblib._parallel_backends import LokyBackend
+from pandas.testing import assert_frame_equal
 
+from helpers import CELL
 from tdnn_helpers.core.progress_bars import progress
 from tdnn_helpers.core.randomness import seed_everything
+from tdnn_helpers.data.split import Split
 from tdnn_helpers.evidence import store
 from tdnn_helpers.evidence.comparison import ArmsFailed, compare
 from tdnn_helpers.models.networks import mlp
 from tdnn_helpers.train.loop import evaluate, fit, predict, sgd
-
-
-@pytest.fixture(autouse=True)
-def random_state_is_restored():
-    with torch.random.fork_rng():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -139,70 +138,126 @@ def test_threads_are_as_asked_and_bars_are_silent_inside(workers):
     assert torch.get_num_threads() == before
 
 
-def test_a_second_comparison_does_not_see_the_arms_of_the_first():
-    for value in (1.0, 2.0):
-        table = compare({"arm": lambda seed, value=value: {"x": value}}, seeds=2, workers=2)
-        assert table["value"].tolist() == [value, value]
-
-
+@pytest.mark.usefixtures("random_state_is_left_alone")
 def test_the_callers_random_state_is_left_alone():
-    def draw(seed):
-        return {"python": random.random(), "numpy": np.random.rand(), "torch": torch.rand(()).item()}
-
-    seed_everything(11)
-    expected = [draw(0), draw(0)]
-    seed_everything(11)
-    found = [draw(0)]
     with pytest.warns(UserWarning):
-        compare({"arm": draw, "bad": lambda seed: 1 / 0}, seeds=2, workers=1)
-    assert [*found, draw(0)] == expected
+        compare({"arm": lambda seed: {"x": np.random.rand()}, "bad": lambda seed: 1 / 0}, seeds=2, workers=1)
 
 
-def test_an_arm_may_name_torch_and_classes(few):
-    """cloudpickle takes this for a use of the module torch.classes, which cannot be pickled by itself."""
-    text = "lambda seed: {'classes': len(split.classes) + torch.zeros(1).item()}"
-    arm = eval(text, {"split": few, "torch": torch})
-    frame = compare({"named": arm}, seeds=2, workers=2, store=False)
-    assert frame["value"].tolist() == [10.0, 10.0]
+def test_an_arm_may_name_torch_and_classes_and_a_second_comparison_does_not_see_the_arms_of_the_first(few):
+    """cloudpickle takes the names for a use of the module torch.classes, which cannot be pickled by itself."""
+    for more in (0, 1):
+        text = f"lambda seed: {{'classes': len(split.classes) + torch.zeros(1).item() + {more}}}"
+        arm = eval(text, {"split": few, "torch": torch})
+        frame = compare({"named": arm}, seeds=2, workers=2, store=False)
+        assert frame["value"].tolist() == [10.0 + more] * 2
 
 
-@pytest.fixture(scope="module")
-def cluster():
+# ---- other processes and their kept runs -----------------------------------------------------------------------------
+ARMS = "arms = {size: lambda seed, size=size: {'size': size * len(pool)} | arm(seed) for size in (2, 3)}"
+
+
+def test_a_new_kernel_finds_what_another_has_run():
+    """In another process the cell has another name and place, and sets of words another order."""
+
+    def kernel(name, lines, runs):
+        rows = torch.arange(3)
+        pool = Split(torch.arange(12, dtype=torch.uint8).reshape(3, 1, 2, 2), rows, "abc", {"row": rows})
+        names = {"__name__": "__main__", "np": np, "data": rows, "pool": pool}
+        exec(compile("\n" * lines + CELL + ARMS, name, "exec"), names)
+        with mock.patch.dict(os.environ, TDNN_RUNS=runs, TDNN_DEVICE="cpu"), warnings.catch_warnings():
+            warnings.simplefilter("error")  # that a run is not kept
+            return os.getpid(), compare(names["arms"], seeds=2, workers=1)
+
+    here, first = kernel("<ipython-input-1>", 0, os.environ["TDNN_RUNS"])
+    kept = store.runs()
+    there = joblib.delayed(kernel)("/tmp/ipykernel_7/9.py", 30, os.environ["TDNN_RUNS"])
+    ((elsewhere, second),) = joblib.Parallel(n_jobs=2, pre_dispatch="all")([there])
+    assert len(kept) == 4 and here != elsewhere
+    assert_frame_equal(store.runs(), kept)  # nothing was written a second time
+    assert_frame_equal(first, second, check_exact=True)
+
+
+def test_worker_processes_keep_their_runs(tmp_path):
+    """Each run leaves a mark in a folder, which a found run does not."""
+
+    def arm(seed):
+        (tmp_path / f"{os.getpid()}-{seed}").touch()
+        return {"x": torch.rand(()).item()}
+
+    first = compare({"arm": arm}, seeds=3, workers=2)
+    assert len(list(tmp_path.glob("*-*"))) == len(store.runs()) == 3
+    assert_frame_equal(first, compare({"arm": arm}, seeds=3, workers=1))
+    assert len(list(tmp_path.glob("*-*"))) == 3
+
+
+def test_a_backend_of_processes_is_used_with_our_number_of_workers_and_one_of_threads_only_one_after_the_other():
+    asked = []
+
+    class Watched(LokyBackend):
+        def configure(self, n_jobs=1, **settings):
+            asked.append(n_jobs)
+            return super().configure(n_jobs, **settings)
+
+    def drawing(scale):
+        return lambda seed: {"torch": scale * torch.randn(50).sum().item(), "numpy": np.random.rand() - seed}
+
+    joblib.register_parallel_backend("watched", Watched)
+    arms = {"one": drawing(1), "two": drawing(2)}
+    usual = compare(arms, seeds=2, workers=1, store=False)
+    assert asked == []
+    for workers, backend in (2, "watched"), (1, "threading"), (2, "sequential"):
+        with joblib.parallel_config(backend, n_jobs=7):
+            found = compare(arms, seeds=2, workers=workers, store=False)
+        assert_frame_equal(without_seconds(usual), without_seconds(found), check_exact=True)
+    assert asked == [2]
+    with pytest.raises(ValueError, match="share one random state: .*workers=1"), joblib.parallel_config("threading"):
+        compare(arms, seeds=2, workers=2)
+
+
+def test_a_comparison_inside_an_arm_says_what_to_do():
+    """Inside a worker joblib would use threads."""
+
+    def nested(seed):
+        return {"x": len(compare({"inner": lambda seed: {"x": 1}}, seeds=2, workers=2, store=False))}
+
+    with pytest.warns(UserWarning), pytest.raises(ArmsFailed, match="workers=1"):
+        compare({"a": nested}, seeds=2, workers=2)
+
+
+# ---- a cluster -------------------------------------------------------------------------------------------------------
+def test_a_cluster_gives_the_same_frame_keeps_its_runs_and_names_failures(arms):
     """Two workers with a process each, as two machines would be; reached through the loopback only."""
-    dask = pytest.importorskip("dask.distributed")
-    place = dict(host="127.0.0.1", dashboard_address="127.0.0.1:0")
-    with dask.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, **place) as workers:
-        with dask.Client(workers) as client:
-            yield client
+    dask, distributed = (pytest.importorskip(name) for name in ("dask", "dask.distributed"))
+    place = dict(host="127.0.0.1", dashboard_address="127.0.0.1:0", n_workers=2, threads_per_worker=1)
+    dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})  # torch is imported once for both
+    forkserver.set_forkserver_preload(["distributed", "tdnn_helpers.evidence.comparison"])
+    forkserver.ensure_running()
 
-
-def test_dask_gives_the_same_frame_and_its_runs_are_kept(arms, cluster):
-    plain = compare(arms, seeds=3, workers=1, store=False)
-    assert store.runs().empty
-    with joblib.parallel_config(backend="dask"):
-        far = compare(arms, seeds=3)
-        assert len(store.runs()) == 6
-        pd.testing.assert_frame_equal(without_seconds(plain), without_seconds(far), check_exact=True)
-        pd.testing.assert_frame_equal(compare(arms, seeds=3), far, check_exact=True)  # found, not run again
-    pd.testing.assert_frame_equal(compare(arms, seeds=3, workers=1), far, check_exact=True)
-
-
-def test_dask_runs_on_its_workers_and_failures_are_named(cluster):
     def where(seed):
         if seed == 3:
             raise RuntimeError("the dog ate it")
-        time.sleep(0.3)
+        time.sleep(0.1)
         return {"pid": os.getpid()}
 
-    with joblib.parallel_config(backend="dask"), pytest.warns(UserWarning, match="seed 3 failed: .*the dog ate it"):
-        table = compare({"arm": where}, seeds=6, store=False)
-    pids = set(table["value"].astype(int))
-    assert pids == set(cluster.run(os.getpid).values()) and os.getpid() not in pids
+    plain = compare(arms, seeds=3, workers=1, store=False)
+    assert store.runs().empty
+    with distributed.LocalCluster(**place) as workers, distributed.Client(workers) as client:
+        with joblib.parallel_config(backend="dask"):
+            far = compare(arms, seeds=3)
+            assert len(store.runs()) == 6
+            assert_frame_equal(without_seconds(plain), without_seconds(far), check_exact=True)
+            assert_frame_equal(compare(arms, seeds=3), far, check_exact=True)  # found, not run again
+            with pytest.warns(UserWarning, match="seed 3 failed: .*the dog ate it"):
+                table = compare({"arm": where}, seeds=6, store=False)
+        pids = set(table["value"].astype(int))
+        assert pids == set(client.run(os.getpid).values()) and os.getpid() not in pids
+    assert_frame_equal(compare(arms, seeds=3, workers=1), far, check_exact=True)
 
 
 def test_dask_workers_with_several_threads_are_refused():
-    dask = pytest.importorskip("dask.distributed")
-    place = dict(processes=False, dashboard_address="127.0.0.1:0")
-    with dask.LocalCluster(n_workers=1, threads_per_worker=2, **place) as workers, dask.Client(workers):
+    distributed = pytest.importorskip("dask.distributed")
+    place = dict(processes=False, dashboard_address="127.0.0.1:0", n_workers=1, threads_per_worker=2)
+    with distributed.LocalCluster(**place) as workers, distributed.Client(workers):
         with joblib.parallel_config(backend="dask"), pytest.raises(ValueError, match="threads_per_worker=1"):
             compare({"arm": lambda seed: {"x": 1}}, seeds=2)

@@ -44,48 +44,39 @@ def digest(package):
     return lambda code=CODE, *change, **named: package(*change, **named).of_code(code)
 
 
-@pytest.mark.parametrize(
-    ("file", "old", "new"),
-    [
-        ("numbers", "+ tools", "- tools"),
-        ("numbers", '{"one"', '{"two": 2, "one"'),
-        ("deep/base", "return x", "return -x"),  # reached by a table, a renamed import and a package that passes it on
-        ("deep/base", "return helper", "return 2 * helper"),
-        ("deep/__init__", "register(ground)", "register(2)"),  # runs on import
-        ("tools", "def add(x):\n    return x", "def add(x):\n    return 2"),
-        ("tools", "LIST = []", "LIST = [1]"),
-    ],
-)
-def test_a_change_of_what_a_lesson_reaches_counts(digest, file, old, new):
-    assert digest() != digest(file=file, old=old, new=new)
+ADD = ("tools", "def add(x):\n    return x", "def add(x):\n    return 2")
+OTHER = ("numbers", "return 1", "return 2")
+MODULE = "from tdnn_helpers import numbers as n\n\nn.other()"
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new"),
+    ("counts", "file", "old", "new"),
     [
-        ("numbers", '"""Doc."""', '"""Other words,\n    on two lines."""'),
-        ("numbers", "# why", "# another reason"),
-        ("numbers", '"""Numbers."""', '"""A better word."""'),
-        ("numbers", "def other():\n    return 1", "def other():\n    return 2"),
-        ("tools", "pass", "return 7"),
-        ("figures/plots", "return unused()", "return 5"),
+        (True, "numbers", "+ tools", "- tools"),
+        (True, "numbers", '{"one"', '{"two": 2, "one"'),
+        (True, "deep/base", "return x", "return -x"),  # by a table, a renamed import and a package that passes it on
+        (True, "deep/base", "return helper", "return 2 * helper"),
+        (True, "deep/__init__", "register(ground)", "register(2)"),  # runs on import
+        (True, *ADD),
+        (True, "tools", "LIST = []", "LIST = [1]"),
+        (False, "numbers", '"""Doc."""', '"""Other words,\n    on two lines."""'),
+        (False, "numbers", "# why", "# another reason"),
+        (False, "numbers", '"""Numbers."""', '"""A better word."""'),
+        (False, *OTHER),
+        (False, "tools", "pass", "return 7"),
+        (False, "figures/plots", "return unused()", "return 5"),
     ],
 )
-def test_a_change_of_words_of_figures_or_of_what_it_never_reaches_does_not(digest, file, old, new):
-    assert digest() == digest(file=file, old=old, new=new)
+def test_what_a_lesson_reaches_counts_and_words_figures_and_what_it_never_reaches_do_not(
+    digest, counts, file, old, new
+):
+    assert (digest() != digest(CODE, file, old, new)) == counts
 
 
 def test_the_lessons_own_code_counts_and_its_comments_do_not(digest):
     assert digest() == digest(CODE + "  # a remark") == digest(CODE)
     assert digest() != digest(CODE.replace("3", "4"))
-
-
-def test_a_module_that_is_imported_as_a_whole_is_followed_by_what_is_used_of_it(digest):
-    code = "from tdnn_helpers import numbers as n\n\nn.other()"
-    assert digest(code) != digest(code, "numbers", "return 1", "return 2")
-    assert digest(code) == digest(code, "tools", "def add(x):\n    return x", "def add(x):\n    return 2")
-    inside = "def f():\n    import tdnn_helpers.tools as t\n    return t.add(1)"
-    assert digest(inside) != digest(inside, "tools", "def add(x):\n    return x", "def add(x):\n    return 2")
+    assert digest(MODULE) == digest(MODULE, *ADD)  # of a module that is imported as a whole, what is used of it
 
 
 def test_a_file_that_moves_and_a_face_that_hands_names_on_change_nothing(package, digest):
@@ -100,28 +91,26 @@ def test_a_file_that_moves_and_a_face_that_hands_names_on_change_nothing(package
         assert digest() == package(files=files).of_code(CODE.replace("tdnn_helpers.numbers", place))
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("from tdnn_helpers.a import f", "from tdnn_helpers.b import f"),
-        ("from tdnn_helpers.a import f, g", "from tdnn_helpers.a import f as g, g as f"),
-    ],
-)
-def test_another_definition_under_the_same_name_counts(package, one, other):
+def test_another_definition_under_the_same_name_counts(package):
     files = {"__init__": "", "a": "def f():\n    return 1\n\n\ndef g():\n    return 2\n"}
     files["b"] = files["a"].replace("1", "3")
-    one, other = (package(files=files).of_code(f"{line}\nf()\ng = 0") for line in (one, other))
-    assert one != other
+    imports = "a import f", "b import f", "a import f, g", "a import f as g, g as f"
+    found = [package(files=files).of_code(f"from tdnn_helpers.{line}\nf()\ng = 0") for line in imports]
+    assert found[0] != found[1] and found[2] != found[3]
 
 
-def test_a_definition_and_a_whole_module_have_a_digest(package):
-    def changed(*what, file, old, new):
-        return package().of(*what) != package(file, old, new).of(*what)
-
-    assert changed("numbers", "count", file="deep/base", old="return x", new="return -x")
-    assert not changed("numbers", "count", file="numbers", old="return 1", new="return 2")
-    assert changed("numbers", file="numbers", old="return 1", new="return 2")
-    assert changed("deep", file="deep/base", old="return x", new="return -x")  # what it passes on
+@pytest.mark.parametrize(
+    ("counts", "what", "edit"),
+    [
+        (True, ("numbers", "count"), ("deep/base", "return x", "return -x")),
+        (False, ("numbers", "count"), OTHER),
+        (True, ("numbers",), OTHER),
+        (True, ("deep",), ("deep/base", "return x", "return -x")),  # what it passes on
+        (True, ("figures.plots", "draw"), ("figures/plots", "return unused()", "return 5")),  # here every wing counts
+    ],
+)
+def test_a_definition_and_a_whole_module_have_a_digest(package, counts, what, edit):
+    assert (package().of(*what) != package(*edit).of(*what)) == counts
     assert package().all != package("numbers", "# why", "# reason").all
 
 
@@ -136,46 +125,32 @@ def test_the_checksums_of_the_data_count_for_who_reads_them(package, tmp_path):
     assert found[0][0] != found[1][0] and found[0][1] == found[1][1]
 
 
-EDIT = ("numbers", "return 1", "return 2")  # of numbers.other
-
-
 @pytest.mark.parametrize(
-    "code",
+    ("code", "edit"),
     [
-        "import tdnn_helpers.numbers\ntdnn_helpers.numbers.other()",
-        "import tdnn_helpers as t\nt.numbers.other()",
-        "from tdnn_helpers import numbers\nheld = numbers\nheld.other()",
-        'from tdnn_helpers import numbers\ngetattr(numbers, "other")()',
-        "from tdnn_helpers.numbers import *\nother()",
-        "if True:\n    from tdnn_helpers.numbers import other\nother()",
-        "async def run():\n    from tdnn_helpers.numbers import other\n    return other()",
+        ("def f():\n    import tdnn_helpers.tools as t\n    return t.add(1)", ADD),
+        ("import tdnn_helpers.numbers\ntdnn_helpers.numbers.other()", OTHER),
+        ("import tdnn_helpers as t\nt.numbers.other()", OTHER),
+        ("from tdnn_helpers import numbers\nheld = numbers\nheld.other()", OTHER),
+        ('from tdnn_helpers import numbers\ngetattr(numbers, "other")()', OTHER),
+        ("from tdnn_helpers.numbers import *\nother()", OTHER),
+        ("if True:\n    from tdnn_helpers.numbers import other\nother()", OTHER),
+        ("async def run():\n    from tdnn_helpers.numbers import other\n    return other()", OTHER),
+        (MODULE, OTHER),
     ],
 )
-def test_every_way_to_a_definition_is_followed(digest, code):
-    assert digest(code) != digest(code, *EDIT)
+def test_every_way_to_a_definition_is_followed(digest, code, edit):
+    assert digest(code) != digest(code, *edit)
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("from tdnn_helpers.numbers import other; rate = 1", "from tdnn_helpers.numbers import other; rate = 2"),
-        ('def f(x): "Doc."; return x', 'def f(x): "Doc."; return x + 1'),
-    ],
-)
-def test_what_stands_beside_an_import_or_a_docstring_counts(digest, one, other):
-    assert digest(one) != digest(other)
+def test_what_stands_beside_an_import_or_a_docstring_counts(digest):
+    for code in "from tdnn_helpers.numbers import other; rate = 1", 'def f(x): "Doc."; return x + 1':
+        assert digest(code) != digest(code.replace("1", "2"))
 
 
 def test_order_and_number_of_what_runs_on_import_count(package):
-    def of(*lines):
-        return package(files={"__init__": "", "a": "\n".join(["A = []", *lines, "def f():\n    return A"])}).of(
-            "a", "f"
-        )
-
-    assert len({of("A.append(1)"), of("A.append(1)", "A.append(1)"), of("A.append(1)", "A.append(2)"),
-                of("A.append(2)", "A.append(1)")}) == 4  # fmt: skip
-
-
-def test_a_definition_by_itself_counts_in_every_wing(package):
-    old, new = package(), package("figures/plots", "return unused()", "return 5")
-    assert old.of("figures.plots", "draw") != new.of("figures.plots", "draw") and old.of_code(CODE) == new.of_code(CODE)
+    found = set()
+    for numbers in "1", "11", "12", "21":
+        lines = ["A = []", *(f"A.append({number})" for number in numbers), "def f():\n    return A"]
+        found.add(package(files={"__init__": "", "a": "\n".join(lines)}).of("a", "f"))
+    assert len(found) == 4

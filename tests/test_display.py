@@ -77,25 +77,17 @@ def pixels(data: bytes):
 
 
 def test_show_stores_the_alternative_text_and_closes(shown):
-    fig, _ = plt.subplots(figsize=(2, 1))
+    fig, _ = plt.subplots(figsize=(2, 1), facecolor="none")
+    png = display_module.png(fig)
+    assert png == display_module.png(fig)  # bit for bit, and opaque white
+    assert pixels(png).format == "PNG" and pixels(png).convert("RGBA").getpixel((0, 0)) == (255, 255, 255, 255)
     display_module.show(fig, "An empty pair of axes.")
-    (data, metadata), *rest = shown
-    assert not rest
-    assert metadata == {"image/png": {"alt": "An empty pair of axes."}}
-    assert data["text/plain"] == "An empty pair of axes."
-    assert pixels(base64.b64decode(data["image/png"])).format == "PNG"
     assert plt.get_fignums() == []
     with pytest.raises(ValueError, match="alternative text"):
         display_module.show_png(b"", " ")
-    assert len(shown) == 1
-
-
-def test_png_is_opaque_white_and_repeats_bit_for_bit():
-    fig, _ = plt.subplots(figsize=(2, 1), facecolor="none")
-    first, second = display_module.png(fig), display_module.png(fig)
-    plt.close(fig)
-    assert first == second
-    assert pixels(first).convert("RGBA").getpixel((0, 0)) == (255, 255, 255, 255)
+    ((data, metadata),) = shown
+    assert metadata == {"image/png": {"alt": "An empty pair of axes."}}
+    assert data == {"image/png": base64.b64encode(png).decode(), "text/plain": "An empty pair of axes."}
 
 
 def test_a_picture_keeps_the_colours_of_its_thin_lines():
@@ -122,26 +114,20 @@ def test_say_is_markdown_with_a_plain_fallback_and_a_real_minus_for_numbers(show
 def test_live_panel_redraws_in_place(shown, live):
     ipywidgets, draw = pytest.importorskip("ipywidgets"), Recorder()
     widgets.explore(draw, n=[1, 2, 3], kind=["solid", "dashed"])
-    (panel,) = shown
-    bar, image, caption = panel.children
+    bar, image, caption = shown[0].children
     slider, menu = bar.children
     assert isinstance(slider, ipywidgets.SelectionSlider) and isinstance(menu, ipywidgets.Dropdown)
-    assert draw.calls == [(1, "solid")]
     before = image.value
-
     slider.value = 3
-    assert draw.calls[-1] == (3, "solid") and caption.value == "n = 3, kind = solid"
+    assert caption.value == "n = 3, kind = solid"
     assert image.value != before and pixels(image.value).format == "PNG"
     menu.value = "dashed"
-    assert draw.calls[-1] == (3, "dashed")
-
-    count = len(draw.calls)
     slider.value, menu.value = 1, "solid"
-    assert image.value == before
-    assert len(draw.calls) == count + 1  # (1, dashed) is new, (1, solid) was kept
+    assert image.value == before  # it was kept
+    assert len(shown) == 1 and draw.calls == [(1, "solid"), (3, "solid"), (3, "dashed"), (1, "dashed")]
 
 
-def test_error_in_a_callback_is_one_sentence_and_goes_away(shown, live):
+def test_error_in_a_callback_is_one_sentence_and_goes_away(shown, live, monkeypatch):
     widgets.explore(Recorder(), n=[1, 13, 2])
     bar, image, caption = shown[0].children
     bar.children[0].value = 13
@@ -149,13 +135,10 @@ def test_error_in_a_callback_is_one_sentence_and_goes_away(shown, live):
     assert image.layout.visibility == "hidden"
     bar.children[0].value = 2
     assert caption.value == "n = 2" and image.layout.visibility == "visible"
-
-
-@pytest.mark.parametrize("is_static", [True, False])
-def test_error_in_the_first_figure_is_raised(shown, live, monkeypatch, is_static):
-    monkeypatch.setenv("TDNN_STATIC", "1" if is_static else "0")
-    with pytest.raises(RuntimeError, match="no bar thirteen"):
-        widgets.explore(Recorder(), n=[13, 1])
+    for is_static in "01":  # one in the first figure is raised
+        monkeypatch.setenv("TDNN_STATIC", is_static)
+        with pytest.raises(RuntimeError, match="no bar thirteen"):
+            widgets.explore(Recorder(), n=[13, 1])
 
 
 def test_static_twin_shows_pictures_and_no_widget(shown, live, static):
@@ -167,15 +150,11 @@ def test_static_twin_shows_pictures_and_no_widget(shown, live, static):
     assert shown[1][0]["image/png"] != shown[3][0]["image/png"]
 
 
-def test_without_a_kernel_the_twin_is_shown(shown):
-    widgets.explore(draw_line, slope=[1, 2])
-    assert len(shown) == 4 and all(isinstance(output, tuple) for output in shown)
-
-
-def test_twin_fills_in_what_a_setting_leaves_out(shown, static):
+def test_without_a_kernel_the_twin_is_shown_and_fills_in_what_a_setting_leaves_out(shown):
     draw = Recorder()
-    widgets.explore(draw, n=[1, 2], kind=["solid", "dashed"], twin=[{"kind": "dashed"}])
-    assert draw.calls == [(1, "dashed")]
+    widgets.explore(draw, n=[1, 2], kind=["solid", "dashed"], twin=[{"kind": "dashed"}, {"n": 2}])
+    assert draw.calls == [(1, "dashed"), (2, "solid")]
+    assert len(shown) == 4 and all(isinstance(output, tuple) for output in shown)
 
 
 @pytest.mark.parametrize(
@@ -204,16 +183,14 @@ def test_bad_controls_are_named(arguments, message):
         widgets.explore(draw_line, **arguments)
 
 
-def test_draw_must_give_a_figure(shown, static):
+def test_draw_must_give_a_figure_and_one_that_was_open_before_is_not_touched(shown, static):
     def draws_nothing(n):
         return n
 
+    mine = plt.figure()
+    widgets.explore(draw_line, slope=[1, 2])
+    assert len(shown) == 4
     with pytest.raises(TypeError, match="draws_nothing must return a matplotlib figure"):
         widgets.explore(draws_nothing, n=[1])
-
-
-def test_a_figure_that_was_open_before_is_not_touched(shown, static):
-    mine = plt.figure()
-    widgets.explore(draw_line, slope=[1])
     assert plt.get_fignums() == [mine.number]
     plt.close(mine)

@@ -2,23 +2,22 @@
 
 import errno
 import json
-import multiprocessing
 import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 import warnings
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed.run
 from torch import nn
 
+from helpers import exit_codes, forked, network, press_ctrl_c
 from tdnn_helpers.core.progress_bars import progress
 from tdnn_helpers.data.augment import chain, flip, shift
 from tdnn_helpers.data.sets import load
@@ -31,8 +30,6 @@ from tdnn_helpers.train.faults import Diverged
 from tdnn_helpers.train.loop import constant, evaluate, fit, sgd
 from tdnn_helpers.train.objectives import classification
 
-ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 digits = pytest.fixture(lambda: load("digits").take(301, seed=0), scope="module")
 val = pytest.fixture(lambda: load("digits").take(101, seed=1), scope="module")
 
@@ -40,35 +37,24 @@ val = pytest.fixture(lambda: load("digits").take(101, seed=1), scope="module")
 def free_port():
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))
-        return place.getsockname()[1]
+        return str(place.getsockname()[1])
 
 
 def torchrun_environment(rank, port):
-    group = dict(TORCHELASTIC_RUN_ID="test", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    group = dict(TORCHELASTIC_RUN_ID="test", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
     return group | dict(RANK=str(rank), LOCAL_RANK=str(rank))
 
 
 def in_two_processes(folder, work):
     """What ``work(rank)`` gives in each of two processes that find themselves as torchrun would start them."""
-    if "fork" not in multiprocessing.get_all_start_methods():
-        pytest.skip("needs fork")
     port = free_port()
 
     def process(rank):
         os.environ.update(torchrun_environment(rank, port))
         signal.signal(signal.SIGINT, signal.default_int_handler)
         torch.save(work(rank), folder / f"result {rank}")
-        os._exit(0)
 
-    started = [multiprocessing.get_context("fork").Process(target=process, args=(rank,)) for rank in range(2)]
-    for one in started:
-        one.start()
-    for one in started:
-        one.join(60)
-    ends = [one.exitcode for one in started]
-    for one in started:
-        one.kill()
-    assert ends == [0, 0], f"the processes ended with {ends}, where None is one that hangs"
+    assert exit_codes([forked(process, rank) for rank in range(2)]) == [0, 0]
     return [torch.load(folder / f"result {rank}") for rank in range(2)]
 
 
@@ -78,13 +64,6 @@ def error_of(work):
         work()
     except BaseException as error:
         return type(error).__name__, str(error)
-
-
-def network(split, kind=mlp, dropout=0.0, **options):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = kind(split, **options)
-        return nn.Sequential(*model[:-1], nn.Dropout(dropout), model[-1]) if dropout else model
 
 
 def trained(train, build=None, **options):
@@ -102,19 +81,15 @@ def same(one, other):
 
 
 # ---- the same as one process -----------------------------------------------------------------------------------------
-
-
 SHORT = dict(epochs=3, batch_size=50, evaluate_every=4)  # 7 steps an epoch, the last with a single image
+STOPS = dict(optimizer=sgd(1.0), schedule=constant, batch_size=32, evaluate_every=1, patience=3, epochs=8)
 EQUAL = {
     "perceptron, augmentation": ({}, dict(augment=chain(flip, shift(1)))),
     "convolutions": (dict(kind=small_cnn, width=4, norm="none"), dict(augment=shift(1), seed=2)),
     "adam, odd batches": ({}, dict(optimizer=partial(torch.optim.AdamW, lr=3e-3), batch_size=47)),
     "growing order": ({}, dict(order=lambda step, drawn: torch.randperm(60 + 10 * step, generator=drawn)[:50])),
     "fewer images than processes": (dict(hidden=()), dict(epochs=None, steps=9, batch_size=1)),
-    "early stopping": (
-        dict(hidden=()),
-        dict(optimizer=sgd(1.0), schedule=constant, batch_size=32, evaluate_every=1, patience=3, epochs=8),
-    ),
+    "early stopping": (dict(hidden=()), STOPS),
 }
 
 
@@ -151,17 +126,14 @@ def test_two_processes_equal_one(outcomes, case):
     assert case != "early stopping" or len(alone[1]) < 80
 
 
-@pytest.mark.parametrize(
-    ("case", "sentence"),
-    [
+def test_only_the_first_process_warns_and_all_hold_the_same_network(outcomes):
+    for case, sentence in (
         ("batch normalisation", 'On CPUs each of the 2 processes normalises its part.*norm="none"'),
         ("full disk", "the checkpoint .*run could not be written"),
-    ],
-)
-def test_only_the_first_process_warns_and_all_hold_the_same_network(outcomes, case, sentence):
-    first, second = (outcome[case] for outcome in outcomes[1:])
-    assert same(first, second)
-    assert len(first[4]) == 1 and re.match(sentence, first[4][0]) and not second[4]
+    ):
+        first, second = (outcome[case] for outcome in outcomes[1:])
+        assert same(first, second)
+        assert len(first[4]) == 1 and re.match(sentence, first[4][0]) and not second[4]
 
 
 def test_each_process_sees_its_part_and_a_validation_split_may_be_tiny(digits, val, tmp_path):
@@ -219,7 +191,7 @@ def test_ctrl_c_in_one_process_stops_all_after_the_same_step_and_all_go_on(digit
         def objective(model, batch):
             steps.append(model.training)
             if rank == 1 and model.training and sum(steps) == 6:
-                signal.raise_signal(signal.SIGINT)
+                press_ctrl_c()
             return classification(model, batch)
 
         said = []
@@ -243,51 +215,43 @@ def test_ctrl_c_in_one_process_stops_all_after_the_same_step_and_all_go_on(digit
 
 
 # ---- failures --------------------------------------------------------------------------------------------------------
-def once(rank, where, what):
-    """An objective that goes wrong in its third step, in one process only."""
-    steps = []
-
-    def objective(model, batch):
-        steps.append(1)
-        if rank == where and len(steps) == 3:
-            what()
-        return classification(model, batch)
-
-    return objective
+def out_of_memory():
+    raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
-@pytest.mark.parametrize("where", [0, 1])
-def test_one_out_of_memory_ends_both(digits, tmp_path, where):
-    def out_of_memory():
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+SMALLER = "a training step with batch_size=64 needs more memory than there is: try batch_size=32."
 
+
+@pytest.mark.parametrize(
+    ("where", "stop", "said"),
+    [
+        pytest.param(0, out_of_memory, ("MemoryError", SMALLER), id="memory of the first"),
+        pytest.param(1, out_of_memory, ("MemoryError", SMALLER), id="memory of the second"),
+        pytest.param(1, press_ctrl_c, ("KeyboardInterrupt", ""), id="Ctrl-C"),
+        pytest.param(1, lambda: 1 / 0, ("ZeroDivisionError", "division by zero"), id="bug"),
+        pytest.param(1, lambda: os._exit(0), None, id="death"),
+    ],
+)
+def test_no_process_waits_for_one_that_has_stopped_and_none_can_go_on(digits, tmp_path, where, stop, said):
     def work(rank):
-        objective = once(rank, where, out_of_memory)
+        steps = []
+
+        def objective(model, batch):
+            steps.append(1)
+            if rank == where and len(steps) == 3:
+                stop()
+            return classification(model, batch)
+
+        torch.save((None, None), tmp_path / f"result {rank}")
         error = error_of(lambda: trained(digits, objective=objective, steps=5, batch_size=64))
         return error, error_of(lambda: trained(digits, steps=5, batch_size=32))
 
     results = in_two_processes(tmp_path, work)
-    name, said = results[where][0]
-    assert name == "MemoryError" and said.endswith("batch_size=64 needs more memory than there is: try batch_size=32.")
-    name, said = results[1 - where][0]
-    assert name == "PartnerLost" and said.startswith(f"process {1 - where} (of 2) has lost another one")
+    lost = f"process {1 - where} (of 2) has lost another one"
+    assert results[where][0] == said
+    assert results[1 - where][0][0] == "PartnerLost" and results[1 - where][0][1].startswith(lost)
     for _, again in results:
-        assert again[0] == "PartnerLost" and "start all anew" in again[1]
-
-
-STOPPED = {"Ctrl-C": lambda: signal.raise_signal(signal.SIGINT), "bug": lambda: 1 / 0, "death": lambda: os._exit(0)}
-
-
-@pytest.mark.parametrize("how", STOPPED)
-def test_no_process_waits_for_one_that_has_stopped(digits, tmp_path, how):
-    def work(rank):
-        if rank == 1:
-            torch.save(None, tmp_path / "result 1")
-        return error_of(lambda: trained(digits, objective=once(rank, 1, STOPPED[how]), steps=5))
-
-    first, second = in_two_processes(tmp_path, work)
-    assert first[0] == "PartnerLost"
-    assert second == {"Ctrl-C": ("KeyboardInterrupt", ""), "bug": ("ZeroDivisionError", "division by zero")}.get(how)
+        assert again is said is None or again[0] == "PartnerLost" and "start all anew" in again[1]
 
 
 def test_an_error_that_all_share_is_the_same_in_both_and_they_can_go_on(digits, tmp_path):
@@ -318,7 +282,7 @@ def test_an_error_that_all_share_is_the_same_in_both_and_they_can_go_on(digits, 
 
 
 def test_what_cannot_be_done_together_is_refused(monkeypatch):
-    for name, value in torchrun_environment(1, 1).items():
+    for name, value in torchrun_environment(1, "1").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     for words, call in (
@@ -335,6 +299,7 @@ def test_what_cannot_be_done_together_is_refused(monkeypatch):
 # ---- torchrun itself -------------------------------------------------------------------------------------------------
 SCRIPT = """
 import json, os, sys, time
+from pathlib import Path
 import torch
 from tdnn_helpers.data import load
 from tdnn_helpers.models import mlp
@@ -349,8 +314,7 @@ torch.manual_seed(0)
 model = mlp(digits)
 history = fit(model, digits, objective=slowly, steps=100, batch_size=50, checkpoint=sys.argv[1])
 accuracy = evaluate(model, digits)["accuracy"]
-if os.environ["RANK"] == "0":
-    print(json.dumps([history.step_losses, accuracy]))
+Path(sys.argv[2] + os.environ["RANK"]).write_text(json.dumps([history.step_losses, accuracy]))
 """
 
 
@@ -363,10 +327,10 @@ def test_a_script_goes_on_under_torchrun_where_ctrl_c_stopped_it(digits, tmp_pat
         def press_ctrl_c():
             while not path.exists():
                 time.sleep(0.01)
-            time.sleep(0.1 + 0.1 * rank)
+            time.sleep(0.05 + 0.1 * rank)
             os.kill(os.getpid(), signal.SIGINT)
 
-        os.environ["SLOW"], sys.argv = "0.02", [str(script), str(path)]
+        os.environ["SLOW"], sys.argv = "0.02", [str(script), str(path), str(tmp_path / "outcome")]
         threading.Thread(target=press_ctrl_c, daemon=True).start()
         return error_of(lambda: exec(SCRIPT, {"__name__": "__main__"}))
 
@@ -375,13 +339,13 @@ def test_a_script_goes_on_under_torchrun_where_ctrl_c_stopped_it(digits, tmp_pat
     assert first == second == ("KeyboardInterrupt", f"after step {done}; the same call goes on from {path}.")
     assert 0 < done < 100
 
-    settings = ["--nproc-per-node=2", "--master-addr=127.0.0.1", f"--master-port={free_port()}"]
-    command = [sys.executable, "-m", "torch.distributed.run", *settings, str(script), str(path)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert finished.returncode == 0, finished.stderr
-    losses, accuracy = json.loads(finished.stdout)
-    assert losses[:done] == read_history(path).step_losses[:done]
+    # Its processes are forked, so that none of them has to import torch again.
+    settings = ["--run-path", "--start-method=fork", "--nproc-per-node=2"]
+    place = ["--master-addr=127.0.0.1", f"--master-port={free_port()}"]
+    command = [*settings, *place, *map(str, (script, path, tmp_path / "outcome"))]
+    assert exit_codes([forked(torch.distributed.run.main, command)]) == [0]
+    (losses, accuracy), other = (json.loads((tmp_path / f"outcome{rank}").read_text()) for rank in range(2))
+    assert other == [losses, accuracy] and losses[:done] == read_history(path).step_losses[:done]
     model = network(digits)
     assert losses == pytest.approx(fit(model, digits, steps=100, batch_size=50).step_losses, rel=1e-2, abs=1e-3)
     assert accuracy == pytest.approx(evaluate(model, digits)["accuracy"], abs=0.01)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tdnn_helpers.data import Split, load
+from tdnn_helpers.data import Split
 from tdnn_helpers.data.split import area_average
 from tdnn_helpers.measures import knn_accuracy, retrieval_scores
 from tdnn_helpers.methods import attacks
@@ -32,22 +32,19 @@ def test_a_smaller_image_is_the_mean_of_the_areas(height, width, pixels):
 
 
 def test_a_resized_split_keeps_its_brightness_at_a_ratio_that_is_not_whole():
-    images = torch.zeros(20, 1, 28, 28, dtype=torch.uint8)
-    for column in range(20):
-        images[column, 0, :, column] = 240
+    images = 240 * torch.eye(20, 28, dtype=torch.uint8)[:, None, None].repeat(1, 1, 28, 1)  # one column lights up
     means = Split(images, torch.zeros(20).long(), ["one"]).resize(20).images.float().mean((1, 2, 3))
     assert (means - 240 / 28).abs().max() < 0.5
 
 
-def test_a_slice_travels_without_the_images_that_it_was_cut_from():
-    digits = load("digits")
+def test_a_slice_travels_without_the_images_that_it_was_cut_from(digits):
     part = digits[:10].with_extra(row=torch.arange(len(digits))[:10])
     assert part.images.data_ptr() == digits.images.data_ptr()  # in this process it costs nothing
     sent = pickle.dumps(part)
     assert len(sent) < 3 * 10 * 64
     back = pickle.loads(sent)
-    assert torch.equal(back.images, part.images) and torch.equal(back.targets, part.targets)
-    assert torch.equal(back.extra["row"], part.extra["row"]) and back.classes == part.classes
+    pairs = (back.images, part.images), (back.targets, part.targets), (back.extra["row"], part.extra["row"])
+    assert all(torch.equal(*pair) for pair in pairs) and back.classes == part.classes
 
 
 TOKENS, WIDTH, HIDDEN = 10, 32, 48
@@ -76,16 +73,11 @@ STEP = TOKENS * HIDDEN * (WIDTH + HIDDEN)  # one gate
     ids=["attention", "LSTM", "GRU"],
 )
 def test_attention_and_recurrent_layers_are_counted(layer, macs):
-    fast = (
-        torch.backends.mha.get_fastpath_enabled(),
-        torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled,
-    )
-    assert count_macs(FirstOutput(layer()), torch.zeros(2, 1, TOKENS, WIDTH)) == macs
-    now = (
-        torch.backends.mha.get_fastpath_enabled(),
-        torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled,
-    )
-    assert now == fast
+    def fast():
+        return torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
+
+    before = fast()
+    assert count_macs(FirstOutput(layer()), torch.zeros(2, 1, TOKENS, WIDTH)) == macs and fast() == before
 
 
 def test_neighbours_of_features_far_from_zero_are_found():
@@ -99,8 +91,7 @@ def test_equal_distances_give_the_order_of_the_gallery_no_say():
     labels = torch.arange(10).repeat_interleave(10)
     constant, mixed = torch.ones(100, 4), torch.randperm(100, generator=torch.Generator().manual_seed(1))
     never = torch.eye(100).bool()
-    in_order = retrieval_scores(constant, labels, constant, labels, never)
-    shuffled = retrieval_scores(constant, labels[mixed], constant, labels[mixed], never)
+    in_order, shuffled = (retrieval_scores(constant, one, constant, one, never) for one in (labels, labels[mixed]))
     assert in_order["mAP"] == pytest.approx(shuffled["mAP"], abs=0.03) and in_order["mAP"] < 0.16  # sorted: 0.21
     assert in_order["AUROC"] == 0.5
 

@@ -1,5 +1,7 @@
 """The features and maps of a frozen network are computed once, for the right key."""
 
+import contextlib
+
 import pytest
 import torch
 
@@ -11,15 +13,23 @@ from tdnn_helpers.models.backbone import Backbone, stage_maps
 close = dict(rtol=1e-3, atol=1e-4)  # folded batch norms round otherwise
 
 
+@pytest.fixture(autouse=True)
+def one_core(request, monkeypatch):
+    """Tests run side by side, and torch on all cores waits for the slowest: one test alone lets it do that."""
+    if "all_cores" not in request.node.name:
+        monkeypatch.setattr(frozen, "all_cores", contextlib.nullcontext)
+
+
 @pytest.fixture
-def runs(monkeypatch):
-    """How many images each run of the network saw."""
+def runs(backbone, monkeypatch):
+    """How many images each run of the network saw, whose weights are read once for all tests."""
+    monkeypatch.setattr(frozen, "pretrained", lambda name: backbone)
     seen, forward = [], Backbone.forward
     monkeypatch.setattr(Backbone, "forward", lambda self, x: seen.append(len(x)) or forward(self, x))
     return seen
 
 
-def test_features_are_those_of_the_unfolded_network_for_any_batch_size(backbone, emoji, monkeypatch):
+def test_features_computed_on_all_cores_are_those_of_the_unfolded_network(backbone, emoji, monkeypatch):
     monkeypatch.setenv("TDNN_STORE", "0")
     threads = torch.get_num_threads()
     found = pretrained_features(emoji, size=64)
@@ -32,30 +42,29 @@ def test_features_are_those_of_the_unfolded_network_for_any_batch_size(backbone,
     assert not store.folder().exists()
 
 
-def test_features_of_a_stage_are_averaged_over_all_places(backbone, emoji):
-    found = pretrained_features(emoji, size=64, layer="stage2")
-    with torch.no_grad():
-        maps = backbone.body[:3](backbone.normalise(emoji.images / 255))
-    torch.testing.assert_close(found, maps.mean((2, 3)), **close)
-    several = pretrained_features(emoji, size=64, layer=["top", "stage2"])
-    assert list(several) == ["top", "stage2"]
-    torch.testing.assert_close(several["stage2"], found)
-    torch.testing.assert_close(several["top"], pretrained_features(emoji, size=64), **close)
-
-
-def test_kept_maps_are_those_of_the_stages(backbone, emoji):
-    maps = pretrained_maps(emoji, ["top", "stage4"])
+def test_features_of_a_stage_are_the_means_of_its_maps_over_all_places(backbone, emoji):
     with torch.no_grad():
         expected = stage_maps(backbone, emoji.images / 255, ["stage4", "top"])
+        second = backbone.body[:3](backbone.normalise(emoji.images / 255)).mean((2, 3))
+    maps, again = (pretrained_maps(emoji, ["top", "stage4"]) for _ in range(2))
     assert list(maps) == ["top", "stage4"] and maps["stage4"].shape == (6, 80, 4, 4)
-    again = pretrained_maps(emoji, ["top", "stage4"])
     for layer, found in maps.items():
         torch.testing.assert_close(found, expected[layer], rtol=1e-3, atol=1e-3)
         assert torch.equal(found, again[layer])
+    torch.testing.assert_close(pretrained_features(emoji, size=64, layer="stage2"), second, **close)
+    several = pretrained_features(emoji, size=64, layer=["top", "stage2"])
+    assert list(several) == ["top", "stage2"]
+    torch.testing.assert_close(several["stage2"], second, **close)
+    torch.testing.assert_close(several["top"], pretrained_features(emoji, size=64), **close)
 
 
-def test_features_are_computed_once_and_again_when_anything_differs(emoji, runs, monkeypatch):
+def test_features_are_computed_once_and_again_when_anything_differs_or_their_file_is_damaged(emoji, runs, monkeypatch):
+    def again():
+        assert torch.equal(pretrained_features(emoji, size=32), first)
+        return sum(runs) / len(emoji)
+
     first = pretrained_features(emoji, size=32)
+    (path,) = store.folder().iterdir()
     copy = emoji.__class__(emoji.images.clone(), emoji.targets.clone(), emoji.classes)
     assert torch.equal(first, pretrained_features(copy, size=32)) and runs == [6]
     copy.images[-1, -1, -1, -1] ^= 1
@@ -66,26 +75,17 @@ def test_features_are_computed_once_and_again_when_anything_differs(emoji, runs,
     assert runs == [6] * 5
     with monkeypatch.context() as patch:
         patch.setattr(frozen.OURS, "of", lambda module: "another version")
-        pretrained_features(emoji, size=32)
-    assert runs == [6] * 6
-    pretrained_features(emoji, size=32)
-    assert runs == [6] * 6
-    monkeypatch.setenv("TDNN_STORE", "0")
-    pretrained_features(emoji, size=32)
-    assert runs == [6] * 7
-    monkeypatch.delenv("TDNN_STORE")
+        assert again() == 6
+    assert again() == 6
+    with monkeypatch.context() as patch:
+        patch.setenv("TDNN_STORE", "0")
+        assert again() == 7
     store.clear()
-    pretrained_features(emoji, size=32)
-    assert runs == [6] * 8
-
-
-@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[:-9], lambda b: b[:-2000] + b"\1" + b[-1999:]])
-def test_a_damaged_file_of_features_is_computed_again(emoji, runs, damage):
-    first = pretrained_features(emoji, size=32)
-    (path,) = store.folder().iterdir()
-    path.write_bytes(damage(path.read_bytes()))
-    for _ in range(2):
-        assert torch.equal(pretrained_features(emoji, size=32), first) and runs == [6, 6]
+    assert again() == 8
+    whole = path.read_bytes()
+    for place, damaged in enumerate((b"", whole[:-9], whole[:-2000] + b"\1" + whole[-1999:])):
+        path.write_bytes(damaged)
+        assert [again(), again()] == [9 + place] * 2
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The networks: input statistics against torch, sizes against formulas, and the claim about the order of pooling."""
 
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from helpers import network
 from tdnn_helpers.data.split import Split
 from tdnn_helpers.models import networks
 from tdnn_helpers.models.networks import CONVOLUTIONS, POOLS, Normalise, count_parameters, mlp, normalise, small_cnn
@@ -43,14 +45,13 @@ def test_statistics_travel_with_the_weights_and_are_not_trained():
     assert torch.allclose(layer(IMAGES), torch.stack(expected, 1))
 
 
-@pytest.mark.parametrize("norm", ["batch", "none"])
+@pytest.mark.parametrize(("norm", "own"), [("batch", 2), ("none", 1)])
 @pytest.mark.parametrize("depth", [1, 2, 3])
-def test_parameters_and_layers_of_the_cnn(norm, depth):
+def test_parameters_and_layers_of_the_cnn(norm, own, depth):
     """Depth adds convolutions and no pooling; each channel has a scale and a shift, or the bias of the convolution."""
     model = small_cnn(COLOUR, width=4, depth=depth, norm=norm)
     channels = [3] + [c for c in (4, 8, 16) for _ in range(depth)]
-    expected = sum(9 * a * b + (2 if norm == "batch" else 1) * b for a, b in pairwise(channels)) + 16 * 5 + 5
-    assert count_parameters(model) == expected
+    assert count_parameters(model) == sum(9 * a * b + own * b for a, b in pairwise(channels)) + 16 * 5 + 5
     assert sum(isinstance(layer, nn.MaxPool2d) for layer in model) == 3
     assert sum(isinstance(layer, nn.ReLU) for layer in model) == 3 * depth
     assert model(IMAGES).shape == (30, 5)
@@ -61,8 +62,7 @@ def test_parameters_of_the_mlp(norm):
     model = mlp(COLOUR, hidden=(8, 6), norm=norm)
     own = 1 if norm == "none" else 2  # the bias, or a scale and a shift
     before_the_last = (360 * 8 + own * 8) + (8 * 6 + own * 6)
-    assert count_parameters(model) == before_the_last + (6 * 5 + 5)
-    assert learns_all_its_weights(model)
+    assert count_parameters(model) == before_the_last + (6 * 5 + 5) and learns_all_its_weights(model)
     model[-1].requires_grad_(False)
     assert count_parameters(model) == before_the_last
 
@@ -71,27 +71,18 @@ def test_parameters_of_the_mlp(norm):
 @pytest.mark.parametrize("activation", networks.ACTIVATIONS)
 def test_outputs_and_gradients_with_every_activation(build, activation):
     model = build(COLOUR, activation=activation)
-    out = model(IMAGES)
-    assert out.shape == (30, 5)
-    out.square().sum().backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    assert model(IMAGES).shape == (30, 5) and learns_all_its_weights(model)
     assert build(COLOUR, activation=activation, outputs=2)(IMAGES).shape == (30, 2)
 
 
 @both
 def test_values_to_predict_give_one_output_per_column_and_an_own_input_layer_is_taken(build):
-    for targets, outputs in (torch.rand(30), 1), (torch.rand(30, 1), 1), (torch.rand(30, 3), 3):
-        assert build(COLOUR.with_targets(targets))(IMAGES).shape == (30, outputs)
-    assert build(COLOUR.with_targets(torch.rand(30)), outputs=4)[-1].out_features == 4
+    for shape, outputs in ((30,), 1), ((30, 1), 1), ((30, 3), 3):
+        values = COLOUR.with_targets(torch.rand(shape))
+        assert build(values)(IMAGES).shape == (30, outputs) and build(values, outputs=4)[-1].out_features == 4
     for inputs in (nn.Identity(), nn.Sequential()):  # an empty Sequential counts as false in Python
         assert build(COLOUR, inputs=inputs)[0] is inputs
     assert isinstance(build(COLOUR)[0], Normalise)
-
-
-@pytest.mark.parametrize("size", [1, 2, 7, 8, 28])
-def test_odd_and_tiny_images_pass(size):
-    split = Split(torch.zeros(2, 1, size, size, dtype=torch.uint8), torch.tensor([0, 1]), ("a", "b"))
-    assert small_cnn(split).eval()(split.images.float()).shape == (2, 2)
 
 
 def test_pool_before_relu_is_the_same_as_after():
@@ -106,16 +97,15 @@ def test_pool_before_relu_is_the_same_as_after():
 
 def test_hidden_layers_of_the_cnn_and_a_linear_model_without_any():
     model = small_cnn(COLOUR, width=4, hidden=(7, 6))
-    dense = [layer for layer in model if isinstance(layer, nn.Linear)]
-    assert [(layer.in_features, layer.out_features) for layer in dense] == [(16, 7), (7, 6), (6, 5)]
-    assert isinstance(model[-2], nn.ReLU) and isinstance(model[-4], nn.ReLU)
-    assert model(IMAGES).shape == (30, 5)
+    assert [tuple(layer.weight.shape) for layer in model if isinstance(layer, nn.Linear)] == [(7, 16), (6, 7), (5, 6)]
+    assert isinstance(model[-2], nn.ReLU) and isinstance(model[-4], nn.ReLU) and model(IMAGES).shape == (30, 5)
     model = mlp(COLOUR, hidden=())
     x = model[0](IMAGES).flatten(1)
     assert torch.allclose(model(IMAGES), x @ model[-1].weight.T + model[-1].bias, atol=1e-5)
 
 
 # ---- dropout ---------------------------------------------------------------------------------------------------------
+MAPS = dict(dropout_after="convolution")
 
 
 @pytest.mark.parametrize(
@@ -124,13 +114,9 @@ def test_hidden_layers_of_the_cnn_and_a_linear_model_without_any():
         (mlp, dict(hidden=(8, 7), dropout=0.5), "Linear Dropout Linear Dropout Linear"),
         (small_cnn, dict(dropout=0.5), "Conv2d Conv2d Conv2d Dropout Linear"),
         (small_cnn, dict(dropout=0.5, hidden=(8,)), "Conv2d Conv2d Conv2d Linear Dropout Linear"),
-        (
-            small_cnn,
-            dict(dropout=0.5, dropout_after="convolution", hidden=(8,)),
-            "Conv2d Dropout2d Conv2d Dropout2d Conv2d Dropout2d Linear Linear",
-        ),
+        (small_cnn, MAPS | dict(dropout=0.5, hidden=(8,)), "Conv2d Dropout2d " * 3 + "Linear Linear"),
         (mlp, {}, "Linear Linear"),
-        (small_cnn, dict(dropout_after="convolution"), "Conv2d Conv2d Conv2d Linear"),
+        (small_cnn, MAPS, "Conv2d Conv2d Conv2d Linear"),
     ],
 )
 def test_where_dropout_stands(build, options, expected):
@@ -140,13 +126,11 @@ def test_where_dropout_stands(build, options, expected):
 
 @pytest.mark.parametrize("place", networks.DROPOUT_AFTER)
 def test_dropout_keeps_the_first_weights_and_the_answers_in_eval_mode(place):
-    models = []
-    for dropout in (0.0, 0.5):
-        torch.manual_seed(3)
-        models.append(small_cnn(COLOUR, hidden=(8,), dropout=dropout, dropout_after=place).eval())
-    assert torch.equal(models[0](IMAGES), models[1](IMAGES))
-    models[1].train()
-    assert not torch.equal(models[1](IMAGES), models[1](IMAGES)), "each pass drops other units"
+    kinds = (partial(small_cnn, dropout=share, dropout_after=place) for share in (0, 0.5))
+    plain, model = (network(COLOUR, kind=kind, hidden=(8,)).eval() for kind in kinds)
+    assert torch.equal(plain(IMAGES), model(IMAGES))
+    model.train()
+    assert not torch.equal(model(IMAGES), model(IMAGES)), "each pass drops other units"
 
 
 def test_dropout_drops_this_share_and_whole_maps():
@@ -168,11 +152,7 @@ IMPOSSIBLE = (-0.1, 1.0, float("nan"))
         *((build, dict(activation="rellu"), 'activation "rellu".*mean "relu"') for build in (small_cnn, mlp)),
         (mlp, dict(hidden=(), dropout=0.5), "hidden=.. has none"),
         (mlp, dict(norm="instance"), 'no norm "instance".*Use one of layer, group, none, batch'),
-        (
-            small_cnn,
-            dict(dropout=0.5, dropout_after="convolutions"),
-            'dropout_after "convolutions".*mean "convolution"',
-        ),
+        (small_cnn, dict(dropout_after="convolutions"), 'dropout_after "convolutions".*mean "convolution"'),
         (small_cnn, dict(norm="bach"), 'no norm "bach".*Did you mean "batch".*none'),
         (small_cnn, dict(depth=0), "at least 1 convolution, not 0"),
         (small_cnn, dict(pool="avrage"), 'no pool "avrage".*mean "average".*Use one of max, average'),
@@ -185,8 +165,6 @@ def test_a_network_that_cannot_be_built_is_named_with_the_nearest(build, options
 
 
 # ---- the parts -------------------------------------------------------------------------------------------------------
-
-
 def standardised(x, dims):
     return (x - x.mean(dims, keepdim=True)) / (x.var(dims, correction=0, keepdim=True) + 1e-5).sqrt()
 
@@ -209,14 +187,8 @@ def test_norms_against_their_definitions(norm, reference):
 
 
 def test_own_function_makes_the_norm():
-    made = []
-
-    def norm(channels):
-        made.append(channels)
-        return nn.BatchNorm2d(channels, momentum=0.5)
-
-    model = small_cnn(COLOUR, width=4, norm=norm)
-    assert made == [4, 8, 16] and model[3].momentum == 0.5
+    model = small_cnn(COLOUR, width=4, norm=lambda channels: nn.BatchNorm2d(channels, momentum=channels / 100))
+    assert [layer.momentum for layer in model if isinstance(layer, nn.BatchNorm2d)] == [0.04, 0.08, 0.16]
 
 
 @pytest.mark.parametrize("norm", ["batch", "none"])
@@ -240,8 +212,9 @@ def test_the_default_network_starts_from_the_same_numbers_as_ever(norm):
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_every_pool_halves_the_sides_rounded_up(pool):
-    model, images, sides = small_cnn(COLOUR, width=4, pool=pool), IMAGES, []
+def test_every_pool_halves_the_sides_rounded_up_and_tiny_images_pass(pool):
+    model, images, sides = small_cnn(COLOUR, width=4, pool=pool).eval(), IMAGES, []
+    assert all(model(IMAGES[..., :size, :size]).shape == (30, 5) for size in (1, 2, 7, 8))
     for layer in model:
         sides.append(tuple(images.shape[2:]))
         images = layer(images)

@@ -19,13 +19,11 @@ from tdnn_helpers.session import BUDGETS, Session, budget, start
 
 @pytest.fixture(autouse=True)
 def restored(monkeypatch):
-    """Figure style, lesson and random state are global; a test leaves them as it found them."""
-    states = random.getstate(), np.random.get_state()
+    """Figure style, lesson, random state and threads are global; a test leaves them as it found them."""
     monkeypatch.setattr(session, "_lesson", None)
-    with mpl.rc_context(), torch.random.fork_rng():
+    with mpl.rc_context(), untouched_random_state():
         yield
-    random.setstate(states[0])
-    np.random.set_state(states[1])
+    torch.set_num_threads(1)
 
 
 def draws():
@@ -80,12 +78,13 @@ def test_seed_reaches_python_numpy_and_torch_and_a_random_state_is_left_untouche
     assert draws() == first
 
 
-def test_start_says_where_it_runs_and_sets_lesson_seed_threads_and_style(capsys):
-    opened = start("02_inputs", seed=5)
+@pytest.mark.parametrize(("options", "threads", "said"), [({}, 1, "1 thread ·"), ({"threads": 2}, 2, "2 threads ·")])
+def test_start_says_where_it_runs_and_sets_lesson_seed_threads_and_style(capsys, options, threads, said):
+    opened = start("02_inputs", seed=5, **options)
+    assert opened.threads == torch.get_num_threads() == threads
     (line,) = capsys.readouterr().out.splitlines()
-    assert all(part in line for part in ("02_inputs", "CPU", "1 thread ·", torch.__version__, "standard"))
-    assert session.current_lesson() == "02_inputs"
-    assert opened.device == torch.device("cpu") and opened.threads == 1
+    assert all(part in line for part in ("02_inputs", "CPU", said, torch.__version__, "standard"))
+    assert session.current_lesson() == "02_inputs" and opened.device == torch.device("cpu")
     assert mpl.rcParams["axes.grid"] and not mpl.rcParams["axes.spines.top"]
     assert draws() == draws_of(5)
 
@@ -101,15 +100,6 @@ def test_sizes_are_those_of_the_budget(name):
             opened.sizes(n=wrong)
 
 
-def test_start_sets_the_threads_it_prints(capsys):
-    before = torch.get_num_threads()
-    try:
-        assert start("02_inputs", threads=2).threads == torch.get_num_threads() == 2
-        assert "2 threads ·" in capsys.readouterr().out
-    finally:
-        torch.set_num_threads(before)
-
-
 def test_allocator_reports_whether_it_could(monkeypatch):
     monkeypatch.setattr(device.platform, "system", lambda: "Darwin")
     assert device.keep_freed_memory() is False
@@ -121,28 +111,25 @@ def test_allocator_takes_the_largest_threshold_that_glibc_allows(monkeypatch, re
     settings = {}
 
     class Libc:
-        def __init__(self, name):
-            pass
-
         def mallopt(self, parameter, value):
             accepted = parameter != -3 or value <= refused_above
-            if accepted:
-                settings[parameter] = value
+            settings.update({parameter: value} if accepted else {})
             return int(accepted)
 
-    monkeypatch.setattr(device.ctypes, "CDLL", Libc)
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda name: Libc())
     assert device.keep_freed_memory() is True
     assert settings == {-3: min(1 << 30, refused_above), -1: 2**31 - 1}
 
 
 def test_quiet_silences_bars_and_ends_also_after_an_error(monkeypatch):
+    def silent():
+        with progress_bars.progress(2, "a bar") as bar:
+            return bar.disable
+
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     with pytest.raises(KeyError), quiet():
-        with progress_bars.progress(2, "inside") as bar:
-            assert bar.disable
+        assert silent()
         raise KeyError
-    with progress_bars.progress(2, "outside") as bar:
-        assert not bar.disable
-    monkeypatch.setenv("TDNN_STATIC", "1")
-    with progress_bars.progress(2, "on a page") as bar:
-        assert bar.disable
+    assert not silent()
+    monkeypatch.setenv("TDNN_STATIC", "1")  # on a page
+    assert silent()

@@ -1,9 +1,8 @@
 """Finished runs are found again when nothing has changed, in any process, and are done again when anything has."""
 
+import functools
 import json
-import multiprocessing
 import os
-import subprocess
 import sys
 import time
 import types
@@ -11,34 +10,38 @@ import warnings
 from functools import partial
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from joblib._parallel_backends import LokyBackend
 from pandas.testing import assert_frame_equal
 from torch import nn
 
+from helpers import CELL, exit_codes, forked
 from tdnn_helpers.core import runs_dir
 from tdnn_helpers.data.sets import load
 from tdnn_helpers.evidence import comparison, fingerprint, store
-from tdnn_helpers.evidence.comparison import ArmsFailed, compare
-from tdnn_helpers.evidence.definitions import Definitions
+from tdnn_helpers.evidence.comparison import compare
+from tdnn_helpers.evidence.definitions import OURS, Definitions
 from tdnn_helpers.evidence.store import Store
 from tdnn_helpers.models.networks import mlp, normalise
 from tdnn_helpers.train.loop import fit, sgd
 
 PACKAGE = Path(store.__file__).parents[1]
 READS = "def arm(seed):\n    return {'x': len(str(data))}"  # a variable of the notebook
+PLAIN = {"arm": lambda seed: {"x": seed}}
+
+
+@pytest.fixture(scope="module")
+def digest_of():
+    return functools.cache(store.OURS.of)
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch):
-    monkeypatch.delenv("TDNN_STORE", raising=False)
+def fresh(monkeypatch, digest_of):
+    """Nothing was said before; the digest of what every run goes through is computed once for all tests."""
     monkeypatch.setattr(store, "_said", set())
-    with torch.random.fork_rng():
-        yield
+    monkeypatch.setattr(store.OURS, "of", digest_of)
 
 
 def notebook(source, **variables):
@@ -64,30 +67,6 @@ def ran(arms, seeds=1, **settings):
     return [(arm, seed) for seed in range(seeds) for arm in arms if kept.get(arm, seed) is None]
 
 
-CELL = """
-rate = 0.5
-table = {"a": [1, 2.0], "b": {"x", "y", "z"}}
-
-def helper(x):
-    return x * rate + len(table)
-
-class Thing:
-    factor: int = 3
-    def times(self, x):
-        return self.factor * x
-
-def make(offset):
-    def arm(seed, more=1):
-        inner = [helper(x) for x in (seed, 2)]
-        if seed in {"p", "q", "r"}:
-            return {}
-        return {"loss": sum(inner) + offset + more + Thing().times(3) + float(data.sum()), "noise": np.random.rand()}
-    return arm
-
-arm = make(7)
-"""
-
-
 # --- what changes the key ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("before", "after"),
@@ -98,7 +77,7 @@ arm = make(7)
         pytest.param('"q", "r"', '"q", "s"', id="constant set"),
         pytest.param("more=1", "more=2", id="default"),
         pytest.param("make(7)", "make(8)", id="closure"),
-        pytest.param("x * rate", "x / rate", id="function that the arm calls"),
+        pytest.param(") * rate", ") / rate", id="function that the arm calls"),
         pytest.param("rate = 0.5", "rate = 0.25", id="global of that function"),
         pytest.param("[1, 2.0]", "[1, 2.5]", id="inside a container"),
         pytest.param('"y", "z"', '"y", "w"', id="inside a set"),
@@ -174,11 +153,10 @@ def test_functions_may_call_each_other_and_local_variables_have_the_names_of_fun
 
 
 def test_a_change_of_the_surroundings_is_another_run(monkeypatch):
-    arms = {"arm": lambda seed: {"x": seed}}
-    compare(arms, seeds=1, workers=1, threads=1)
-    assert ran(arms) == [] and ran(arms, seeds=2) == [("arm", 1)]
-    assert ran(arms, threads=2) == [("arm", 0)]
-    assert ran({"other name": arms["arm"]}) == [("other name", 0)]
+    compare(PLAIN, seeds=1, workers=1, threads=1)
+    assert ran(PLAIN) == [] and ran(PLAIN, seeds=2) == [("arm", 1)]
+    assert ran(PLAIN, threads=2) == [("arm", 0)]
+    assert ran({"other name": PLAIN["arm"]}) == [("other name", 0)]
     for change in (
         lambda patch: patch.setenv("TDNN_BUDGET", "smoke"),
         lambda patch: patch.setattr(torch, "__version__", "9.9"),
@@ -188,8 +166,8 @@ def test_a_change_of_the_surroundings_is_another_run(monkeypatch):
     ):
         with monkeypatch.context() as patch:
             change(patch)
-            assert ran(arms) == [("arm", 0)]
-        assert ran(arms) == []
+            assert ran(PLAIN) == [("arm", 0)]
+        assert ran(PLAIN) == []
 
 
 # --- a new version of this package ------------------------------------------------------------------------------------
@@ -201,6 +179,7 @@ def edited(monkeypatch):
         ours = Definitions(PACKAGE)
         assert any(old in source for source, _ in ours.files.values())
         files = {name: (source.replace(old, new) if old else source, top) for name, (source, top) in ours.files.items()}
+        ours._modules = {name: OURS.module(name) for name, file in files.items() if file == OURS.files[name]}  # parsed
         ours.files = {(moved or {}).get(name, name): file for name, file in files.items()}
         for module in (fingerprint, store):
             monkeypatch.setattr(module, "OURS", ours)
@@ -279,12 +258,7 @@ def test_what_cannot_be_told_apart_is_run_every_time_and_said_once(source, why):
 def calls(monkeypatch):
     """The (arm, seed) that really ran, when they run in this process."""
     done, run = [], comparison._run
-
-    def counting(payload, key, arm, seed, threads):
-        done.append((arm, seed))
-        return run(payload, key, arm, seed, threads)
-
-    monkeypatch.setattr(comparison, "_run", counting)
+    monkeypatch.setattr(comparison, "_run", lambda *job: done.append(job[2:4]) or run(*job))
     return done
 
 
@@ -321,19 +295,17 @@ def test_only_missing_runs_are_done_and_the_frame_is_the_first_one(calls):
 def test_the_bar_says_how_many_were_kept(monkeypatch):
     said, progress = [], comparison.progress
     monkeypatch.setattr(comparison, "progress", lambda n, what: said.append((n, what)) or progress(n, what))
-    arms = {"arm": lambda seed: {"x": seed}}
     for seeds in (2, 5, 5):
-        compare(arms, seeds=seeds, workers=1)
+        compare(PLAIN, seeds=seeds, workers=1)
     assert said == [(2, "runs"), (3, "runs (2 kept)")]
 
 
 def test_it_can_be_switched_off(calls, monkeypatch):
-    arms = {"arm": lambda seed: {"x": seed}}
-    compare(arms, seeds=1, workers=1, store=False)
-    assert store.runs().empty and not (runs_dir() / "store").exists()
+    compare(PLAIN, seeds=1, workers=1, store=False)
+    assert store.runs().empty and not store.folder().exists()
     for stored, switch in (True, "1"), (False, "1"), (True, "0"), (True, "1"):
         monkeypatch.setenv("TDNN_STORE", switch)
-        compare(arms, seeds=1, workers=1, store=stored)
+        compare(PLAIN, seeds=1, workers=1, store=stored)
     assert len(calls) == 4  # the last one was found
 
 
@@ -352,31 +324,28 @@ def test_a_failed_run_is_not_kept_and_what_had_finished_at_an_interrupt_is(calls
     assert store.runs()["arm"].tolist() == ["arm", "another"] and calls[3:] == [("another", 0), ("another", 2)]
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [lambda b: b"", lambda b: b[:-5], lambda b: b.replace(b"1.5", b"2.5"), lambda b: b[60:], lambda b: b"\xff" * 99],
-)
-def test_a_damaged_entry_is_run_again(calls, damage):
-    arms = {"arm": lambda seed: {"x": 1.5}}
-    compare(arms, seeds=1, workers=1)
-    (path,) = (runs_dir() / "store").iterdir()
+def test_a_damaged_entry_is_run_again(calls):
+    compare(PLAIN, seeds=[15], workers=1)
+    (path,) = store.folder().iterdir()
     whole = path.read_bytes()
-    path.write_bytes(damage(whole))
-    assert path.read_bytes() != whole and store.runs().empty
-    assert compare(arms, seeds=1, workers=1)["value"].tolist() == [1.5]
-    assert len(calls) == 2 and path.read_bytes() == whole
+    for damaged in (b"", whole[:-5], whole.replace(b"15.0", b"25.0"), whole[60:], b"\xff" * 99):
+        calls.clear()
+        path.write_bytes(damaged)
+        assert damaged != whole and store.runs().empty
+        assert compare(PLAIN, seeds=[15], workers=1)["value"].tolist() == [15]
+        assert len(calls) == 1 and path.read_bytes() == whole
 
 
 def test_a_folder_that_cannot_be_written_loses_nothing():
     runs_dir().mkdir(parents=True)
-    (runs_dir() / "store").write_text("a file in the way")
+    store.folder().write_text("a file in the way")
     with pytest.warns(UserWarning, match="cannot be kept, because their folder") as said:
-        table = compare({"arm": lambda seed: {"x": seed}}, seeds=3, workers=1)
+        table = compare(PLAIN, seeds=3, workers=1)
     assert table["value"].tolist() == [0, 1, 2] and len(said) == 1
 
 
 def test_a_run_by_other_source_than_this_process_has_is_not_kept():
-    kept = Store({"arm": lambda seed: {"x": 1}}, 1)
+    kept = Store(PLAIN, 1)
     kept.put("arm", 0, [(0, "", "x", 1.0, 0.0)], "a file was edited before the worker started")
     assert kept.get("arm", 0) is None
     kept.put("arm", 0, [(0, "", "x", 1.0, float("nan"))], Store.source)
@@ -386,7 +355,7 @@ def test_a_run_by_other_source_than_this_process_has_is_not_kept():
 
 def test_no_half_written_entry_is_ever_seen(monkeypatch):
     """The entry appears by one rename of a finished file; a rename that fails leaves nothing behind."""
-    kept, renamed = Store({"arm": lambda seed: {"x": 1}}, 1), []
+    kept, renamed = Store(PLAIN, 1), []
 
     def refuse(source, target):
         renamed.append((json.loads(Path(source).read_bytes().partition(b"\n")[2])["seed"], Path(target).exists()))
@@ -395,138 +364,33 @@ def test_no_half_written_entry_is_ever_seen(monkeypatch):
     with monkeypatch.context() as patch, pytest.warns(UserWarning, match="in use"):
         patch.setattr(os, "replace", refuse)
         kept.put("arm", 4, [], Store.source)
-    assert renamed == [(4, False)] and list((runs_dir() / "store").iterdir()) == []
-
-
-# --- other processes --------------------------------------------------------------------------------------------------
-KERNEL = """
-import sys
-import torch
-from tdnn_helpers.data import Split
-from tdnn_helpers.evidence import compare
-from tdnn_helpers.models import mlp
-from tdnn_helpers.train import History, evaluate
-name, lines, out = sys.argv[1:]
-cell = '''
-rows = torch.arange(15)
-pool = Split(torch.arange(60, dtype=torch.uint8).reshape(15, 1, 2, 2), rows % 3, "abc", {"row": rows})
-SIZES = {"a": 2, "b": 3}
-WORDS = {"one", "two", "three", "four", "six", "seven", "eight", "nine"}
-class Marked(dict):
-    "A class of the notebook."
-    def mark(self, seed):
-        return super().__init__() or seed
-def look(size, seed):
-    import numpy as np
-    for word in WORDS | {"five"}:
-        assert word in {"one", "two", "three", "four", "five", "six", "seven", "eight", "nine"}
-    history = History(seconds=torch.rand(()).item()).record("val", **evaluate(mlp(pool, hidden=(size,)), pool))
-    return history.record("test", mark=Marked().mark(seed), size=np.log(len(pool)))
-arms = {name: lambda seed, size=size: look(size, seed) for name, size in SIZES.items()}
-'''
-exec(compile("\\n" * int(lines) + cell, name, "exec"))
-compare(arms, seeds=2, workers=1).to_pickle(out)
-"""
-
-
-def test_a_new_kernel_finds_what_another_has_run(tmp_path, monkeypatch):
-    """In another process the cell has another name and place, and sets of words another order."""
-    monkeypatch.setattr(sys, "argv", ["", "<ipython-input-1>", "0", str(tmp_path / "first")])
-    exec(KERNEL, {"__name__": "__main__"})
-    kept = store.runs()
-    command = [sys.executable, "-c", KERNEL, "/tmp/ipykernel_7/9.py", "30", str(tmp_path / "second")]
-    environment = os.environ | {"PYTHONHASHSEED": "2", "PYTHONPATH": str(PACKAGE.parent)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0 and "not kept" not in done.stderr, done.stderr
-    assert len(kept) == 4
-    assert_frame_equal(store.runs(), kept)  # nothing was written a second time
-    first, second = (pd.read_pickle(tmp_path / name) for name in ("first", "second"))
-    assert_frame_equal(first, second, check_exact=True)
-
-
-def test_worker_processes_keep_their_runs(tmp_path):
-    """Each run leaves a mark in a folder, which a found run does not."""
-
-    def arm(seed):
-        (tmp_path / f"{os.getpid()}-{seed}").touch()
-        return {"x": torch.rand(()).item()}
-
-    first = compare({"arm": arm}, seeds=3, workers=2)
-    assert len(list(tmp_path.glob("*-*"))) == len(store.runs()) == 3
-    assert_frame_equal(first, compare({"arm": arm}, seeds=3, workers=1))
-    assert len(list(tmp_path.glob("*-*"))) == 3
-
-
-def test_a_backend_of_processes_is_used_with_our_number_of_workers_and_one_of_threads_only_one_after_the_other():
-    asked = []
-
-    class Watched(LokyBackend):
-        def configure(self, n_jobs=1, **settings):
-            asked.append(n_jobs)
-            return super().configure(n_jobs, **settings)
-
-    def drawing(scale):
-        return lambda seed: {"torch": scale * torch.randn(50).sum().item(), "numpy": np.random.rand() - seed}
-
-    joblib.register_parallel_backend("watched", Watched)
-    arms = {"one": drawing(1), "two": drawing(2)}
-    usual = compare(arms, seeds=2, workers=1, store=False)
-    assert asked == []
-    for workers, backend in (2, "watched"), (1, "threading"), (2, "sequential"):
-        with joblib.parallel_config(backend, n_jobs=7):
-            found = compare(arms, seeds=2, workers=workers, store=False)
-        assert_frame_equal(usual.drop(columns="seconds"), found.drop(columns="seconds"), check_exact=True)
-    assert asked == [2]
-    with pytest.raises(ValueError, match="share one random state: .*workers=1"), joblib.parallel_config("threading"):
-        compare(arms, seeds=2, workers=2)
-
-
-def test_a_comparison_inside_an_arm_says_what_to_do():
-    """Inside a worker joblib would use threads."""
-
-    def nested(seed):
-        return {"x": len(compare({"inner": lambda seed: {"x": 1}}, seeds=2, workers=2, store=False))}
-
-    with pytest.warns(UserWarning), pytest.raises(ArmsFailed, match="workers=1"):
-        compare({"a": nested}, seeds=2, workers=2)
+    assert renamed == [(4, False)] and list(store.folder().iterdir()) == []
 
 
 # --- two kernels at once ----------------------------------------------------------------------------------------------
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_two_kernels_and_one_that_clears_meanwhile(tmp_path):
+def test_two_kernels_and_one_that_clears_meanwhile():
     """Both compare the same arms again and again, a third forgets the runs all the time: nobody notices."""
     arms = {name: lambda seed, name=name: {"value": seed + len(name)} for name in ("a", "bb", "ccc")}
-    expected = compare(arms, seeds=8, workers=1, store=False)
-    context = multiprocessing.get_context("fork")
-    start = context.Event()
+    expected = compare(arms, seeds=4, workers=1, store=False)
 
-    def kernel(number):
+    def kernel():
         warnings.simplefilter("error")
-        start.wait()
         for _ in range(15):
-            assert_frame_equal(compare(arms, seeds=8, workers=1), expected, check_exact=True)
-        (tmp_path / f"{number}").touch()
-        os._exit(0)
+            assert_frame_equal(compare(arms, seeds=4, workers=1), expected, check_exact=True)
 
-    kernels = [context.Process(target=kernel, args=(number,)) for number in range(2)]
-    for one in kernels:
-        one.start()
-    start.set()
-    seen = 0
+    kernels, seen = [forked(kernel) for _ in range(2)], 0
     while any(one.is_alive() for one in kernels):
         seen = max(seen, len(store.runs()))
         store.clear()
-    assert [one.exitcode for one in kernels] == [0, 0] and seen > 0
-    assert_frame_equal(compare(arms, seeds=8, workers=1), expected, check_exact=True)
-    assert all(path.suffix == ".run" and store._read(path) for path in (runs_dir() / "store").iterdir())
+    assert exit_codes(kernels) == [0, 0] and seen > 0
+    assert_frame_equal(compare(arms, seeds=4, workers=1), expected, check_exact=True)
+    assert all(path.suffix == ".run" and store._read(path) for path in store.folder().iterdir())
 
 
 def test_clearing_leaves_what_another_kernel_is_writing_and_takes_what_a_killed_one_left():
-    folder = runs_dir() / "store"
-    folder.mkdir(parents=True)
+    store.folder().mkdir(parents=True)
     for name, age in (("now.tmp", 0), ("old.tmp", 7200)):
-        (folder / name).touch()
-        os.utime(folder / name, (time.time() - age,) * 2)
+        (store.folder() / name).touch()
+        os.utime(store.folder() / name, (time.time() - age,) * 2)
     store.clear()
-    assert [path.name for path in folder.iterdir()] == ["now.tmp"]
+    assert [path.name for path in store.folder().iterdir()] == ["now.tmp"]

@@ -7,15 +7,10 @@ import pytest
 
 from tdnn_helpers.evidence.tuning import at_rates, best_rates, ends, sweep, tune
 
-PEAK = {"a": 0.1, "b": 1e-5}
-
 
 def arm(name, rate):
-    def run(seed):
-        distance = abs(rate - PEAK[name])
-        return {"val accuracy": 1 - distance + seed / 100, "test accuracy": distance}  # the test prefers the worst rate
-
-    return run
+    distance = abs(rate - {"a": 0.1, "b": 1e-5}[name])  # the test prefers the worst rate
+    return lambda seed: {"val accuracy": 1 - distance + seed / 100, "test accuracy": distance}
 
 
 @pytest.fixture(scope="module")
@@ -63,20 +58,20 @@ def peaked(peaks, tried):
     return arm
 
 
-def test_tuning_goes_on_beyond_the_last_rate_that_it_tried():
+def test_tuning_goes_on_beyond_the_last_rate_that_it_tried_and_with_a_short_grid_runs_all_of_it():
     peaks, tried, grid = {"low": 0.001, "inside": 0.1, "high": 9}, [], (0.001, 0.01, 0.1, 1, 10, 100)
     assert tune(peaked(peaks, tried), peaks, grid, seeds=[4, 7]) == {"low": 0.001, "inside": 0.1, "high": 10}
     asked = {name: [rate for one, rate in tried if one == name] for name in peaks}
     assert asked == {"low": [0.01, 0.1, 1, 0.001], "inside": [0.01, 0.1, 1], "high": [0.01, 0.1, 1, 10, 100]}
-
-
-def test_tuning_with_a_short_grid_runs_all_of_it():
     assert tune(peaked({"a": 0.1}, []), ["a"], (0.1,), seeds=1) == {"a": 0.1}
     assert tune(peaked({"a": 3}, []), ["a"], (0.1, 1), seeds=1) == {"a": 1}
 
 
 ONE = peaked({"a": 1}, [])
-SOME = {"a": ONE, "lost": lambda name, rate: lambda seed: {"test accuracy": 0}}
+
+
+def some(name, rate):
+    return ONE(name, rate) if name == "a" else lambda seed: {"test accuracy": 0}
 
 
 @pytest.mark.parametrize(
@@ -89,10 +84,7 @@ SOME = {"a": ONE, "lost": lambda name, rate: lambda seed: {"test accuracy": 0}}
         (lambda runs: sweep(arm, {"a": ()}), "at least one rate"),
         *((lambda runs, g=g: tune(ONE, ["a"], g), "rates that rise") for g in ((), (0.1, 0.1), (1, 0.1))),
         (lambda runs: tune(ONE, ["a"], (20, 30), seeds=1), 'no val metric "accuracy"'),
-        (
-            lambda runs: tune(lambda name, rate: SOME[name](name, rate), SOME, (0.1, 1), seeds=1),
-            "lost gave no val accuracy at 0.1, 1.",
-        ),
+        (lambda runs: tune(some, ["a", "lost"], (0.1, 1), seeds=1), "lost gave no val accuracy at 0.1, 1."),
     ],
 )
 def test_what_was_not_measured_and_what_cannot_be_is_named(runs, call, words):

@@ -1,6 +1,5 @@
 """A class opens the data at once: it is unpacked once, whole for everybody, and held in memory once."""
 
-import hashlib
 import multiprocessing
 import os
 import re
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers import exit_codes, forked
 from tdnn_helpers.core import data_dir
 from tdnn_helpers.data import unpacked
 from tdnn_helpers.data.sets import load
@@ -21,7 +21,6 @@ from tdnn_helpers.data.unpacked import read_idx_shared
 IMAGES = "FashionMNIST/raw/t10k-images-idx3-ubyte.gz"
 LABELS = "FashionMNIST/raw/t10k-labels-idx1-ubyte.gz"
 COPY = "unpacked/t10k-images-idx3-ubyte"
-forks = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
 
 
 @pytest.fixture
@@ -69,51 +68,32 @@ def private_kilobytes(place):
     return sum(int(re.search(r"Anonymous: +(\d+)", part)[1]) for part in mapped)
 
 
-@forks
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_thirty_processes_at_once(folder, unpackings):
     """All thirty hold the data at the same time. It is unpacked once, and no page of it is anybody's own."""
-    expected = hashlib.sha256(read_idx_gz(verified(IMAGES))).hexdigest()
-    context = multiprocessing.get_context("fork")
-    start, results, have_all = context.Event(), context.SimpleQueue(), context.Event()
+    expected = read_idx_gz(verified(IMAGES))
+    together = multiprocessing.get_context("fork").Barrier(30, timeout=60)
 
     def student():
-        start.wait()
+        together.wait()
         images = load("fashion-mnist", "test").images
-        results.put((hashlib.sha256(images.numpy()).hexdigest(), private_kilobytes("unpacked")))
-        have_all.wait(60)
-        os._exit(0)
+        assert np.array_equal(images[:, 0], expected) and private_kilobytes("unpacked") == 0
+        together.wait()
 
-    students = [context.Process(target=student) for _ in range(30)]
-    for one in students:
-        one.start()
-    start.set()
-    found = [results.get() for _ in students]
-    have_all.set()
-    for one in students:
-        one.join(60)
-    assert [one.exitcode for one in students] == [0] * 30
-    assert {digest for digest, _ in found} == {expected} and max(own for _, own in found) == 0
-    assert unpackings() == 1
+    assert exit_codes([forked(student) for _ in range(30)]) == [0] * 30 and unpackings() == 1
     assert sorted(path.suffix for path in (folder / "unpacked").iterdir()) == ["", ".lock"]
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda b: b"", lambda b: b[:-1], lambda b: b[:5000] + b"\xff" + b[5001:], lambda b: b"no" * 9]
-)
-def test_a_damaged_copy_is_replaced(folder, unpackings, damage):
-    expected = read_idx_shared(IMAGES).copy()
-    copy = folder / COPY
+def test_a_damaged_copy_is_replaced(folder, unpackings):
+    expected, copy = read_idx_shared(IMAGES).copy(), folder / COPY
     whole = copy.read_bytes()
-    copy.unlink()
-    copy.write_bytes(damage(whole))
-    assert copy.read_bytes() != whole
-    np.testing.assert_array_equal(read_idx_shared(IMAGES), expected)
-    assert unpackings() == 2 and copy.read_bytes() == whole
+    for times, damaged in enumerate((b"", whole[:-1], whole[:5000] + b"\xff" + whole[5001:], b"no" * 9), 2):
+        copy.unlink()
+        copy.write_bytes(damaged)
+        assert damaged != whole
+        np.testing.assert_array_equal(read_idx_shared(IMAGES), expected)
+        assert unpackings() == times and copy.read_bytes() == whole
 
 
-@forks
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_process_killed_as_it_unpacks_holds_up_nobody(folder, monkeypatch):
     half = folder / f"{COPY}.part"
 
@@ -121,12 +101,11 @@ def test_a_process_killed_as_it_unpacks_holds_up_nobody(folder, monkeypatch):
         monkeypatch.setattr(unpacked, "_unpack", lambda packed, copy: half.write_bytes(b"half") and time.sleep(60))
         read_idx_shared(IMAGES)
 
-    process = multiprocessing.get_context("fork").Process(target=child)
-    process.start()
+    process = forked(child)
     while not (half.exists() and half.stat().st_size):
         assert process.is_alive()
         time.sleep(0.01)
-    process.kill()
+    assert exit_codes([process], 0) == [None]
     process.join()
     assert read_idx_shared(IMAGES).shape == (10_000, 28, 28)
     assert not half.exists()
@@ -139,20 +118,16 @@ def test_a_folder_that_takes_no_file(folder, unpackings):
     assert images.shape == (10_000, 28, 28) and not isinstance(images, np.memmap) and unpackings() == 0
 
 
-def failing(*_):
-    raise OSError(28, "No space left on device, or it is read-only")
+def test_a_full_disk_and_then_a_read_only_copy_which_is_shared_too(folder, unpackings, monkeypatch):
+    def failing(*_):
+        raise OSError(28, "No space left on device, or it is read-only")
 
-
-def test_a_read_only_copy_is_shared_too(folder, unpackings, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfileobj", failing)
+        assert read_idx_shared(IMAGES).shape == (10_000, 28, 28) and not (folder / COPY).exists()
     read_idx_shared(IMAGES)
     monkeypatch.setattr(unpacked, "_one_at_a_time", failing)
-    assert isinstance(read_idx_shared(IMAGES), np.memmap) and unpackings() == 1
-
-
-def test_a_full_disk(folder, monkeypatch):
-    monkeypatch.setattr(shutil, "copyfileobj", failing)
-    assert read_idx_shared(IMAGES).shape == (10_000, 28, 28)
-    assert not (folder / COPY).exists()
+    assert isinstance(read_idx_shared(IMAGES), np.memmap) and unpackings() == 2
 
 
 def test_a_damaged_packed_file_is_refused_although_a_copy_is_there(folder):

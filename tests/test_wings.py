@@ -10,6 +10,7 @@ import tdnn_helpers
 from tdnn_helpers.evidence.definitions import Definitions
 
 PACKAGE = Path(tdnn_helpers.__file__).parent
+files = pytest.fixture(lambda: read(), scope="module")
 ORDER = "core session data models train evidence measures methods figures exercises checklist".split()
 
 
@@ -50,30 +51,21 @@ def named_as_a_definition(files):
     return sorted(name for name in files if name and name.rpartition(".")[2] in wings[wing(name)])
 
 
-def test_every_wing_has_its_place():
-    assert sorted(wing(name) for name in read() if name.isidentifier()) == sorted(ORDER)
+def test_every_wing_has_its_place_and_no_module_bears_the_name_of_what_it_defines(files):
+    assert sorted(wing(name) for name in files if name.isidentifier()) == sorted(ORDER)
+    assert named_as_a_definition(files) == []
 
 
-def test_imports_go_down_only_and_never_in_a_circle():
-    files = read()
+def test_imports_go_down_only_and_never_in_a_circle(files):
     assert upward(files) == []
     # A module of a wing runs after the wing's face has begun, and the face hands its names on: that is no circle.
     inside = {name: {need for need in needs if not name.startswith(f"{need}.")} for name, (needs, _) in files.items()}
     assert list(TopologicalSorter(inside).static_order())
 
 
-def test_no_module_bears_the_name_of_what_it_defines():
-    assert named_as_a_definition(read()) == []
-
-
 def test_these_rules_see_what_breaks_them(tmp_path):
-    texts = {
-        "core/a": "from ..data import b",
-        "data/b": "def b(): ...",
-        "data/c": "from .d import x",
-        "data/d": "x = 1",
-    }
-    for name, text in texts.items():
+    texts = {"core/a": "from ..data import b", "data/b": "def b(): ...", "data/c": "from .d import x"}
+    for name, text in (texts | {"data/d": "x = 1"}).items():
         path = tmp_path / f"{name}.py"
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
@@ -92,9 +84,10 @@ def test_every_name_of_a_face_can_be_taken_from_the_package_itself():
 
 
 def test_no_two_faces_hand_on_the_same_name():
-    handed = [node for name in ORDER if (face := PACKAGE / name / "__init__.py").exists()
-              for node in ast.parse(face.read_text(encoding="utf-8")).body]  # fmt: skip
-    names = [
-        alias.name for node in handed if isinstance(node, ast.ImportFrom) and node.level == 1 for alias in node.names
-    ]
+    names = []
+    for name in ORDER:
+        if (face := PACKAGE / name / "__init__.py").exists():
+            statements = ast.parse(face.read_text(encoding="utf-8")).body
+            handed = [node for node in statements if isinstance(node, ast.ImportFrom) and node.level == 1]
+            names += [alias.name for node in handed for alias in node.names]
     assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)

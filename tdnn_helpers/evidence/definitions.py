@@ -133,6 +133,7 @@ class Definitions:
         found = list(self._reached(ast.parse(code), outside))
         return self._digest(["\n".join([outside.bare(code), *self._bound(found)])], found)
 
+    @cache  # noqa: B019 (each arm of each comparison asks for the same few)
     def of(self, module: str, name: str = "") -> str:
         """The same for one definition, or with ``name`` "" for a whole module; here every wing counts."""
         return self._digest([], self._way(module, name), NO_WING)

@@ -11,10 +11,10 @@ from pathlib import Path
 import jinja2
 import nbformat
 
-from tdnn_helpers.evidence.claims import SYMBOLS, ledger
+from tdnn_helpers.evidence.claims import SYMBOLS, by_todays_rule, ledger
 
 from . import NOTEBOOKS
-from .lesson import recorded
+from .lesson import verdicts_of
 
 
 def places(notebook: nbformat.NotebookNode) -> dict[str, str]:
@@ -34,9 +34,9 @@ def settled(folder: Path = NOTEBOOKS) -> dict[str, dict]:
     """claim id → the record of its verdict, for each claim that was judged by the rule that the ledger holds today."""
     records = {}
     for path in sorted(folder.glob("*.ipynb")):
-        records |= recorded(path.stem, folder)
-    rules = {claim["id"]: claim["rule"] for claim in ledger()["claims"]}
-    return {claim: row for claim, row in records.items() if claim in rules and row.get("rule") == rules[claim]}
+        records |= verdicts_of(path)
+    found = ((claim, records.get(claim["id"], {})) for claim in ledger()["claims"])
+    return {claim["id"]: record for claim, record in found if by_todays_rule(record, claim)}
 
 
 def evidence(record: dict) -> str:
@@ -64,7 +64,7 @@ def page(folder: Path = NOTEBOOKS) -> str:
     for path in sorted((folder / "verdicts" / "full").glob("*.json")):
         for name, record in json.loads(path.read_text(encoding="utf-8")).items():
             machine = f"{record['device']}, torch {record['versions']['torch']}"
-            machine += "; judged by an earlier version of the rule" * (record["rule"] != known[name]["rule"])
+            machine += "; judged by an earlier version of the rule" * (not by_todays_rule(record, known[name]))
             larger.append(_row(known[name], record, _cell(machine)))
 
     total = " · ".join(f"{SYMBOLS[name]} {name}: {counts[name]}" for name in SYMBOLS if name in counts)

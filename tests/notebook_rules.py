@@ -12,7 +12,7 @@ from course import NOTEBOOKS, ROOT
 from course.address import badge, setup_cell
 from course.lesson import cost
 from course.pages.drawing import Renderer
-from course.stale import digest, recorded
+from course.stale import digest, stamp
 from tdnn_helpers.evidence.definitions import Definitions
 
 NOW = Definitions(ROOT / "tdnn_helpers")
@@ -149,7 +149,7 @@ def says_its_time(notebook, name):
 
 def results_are_of_this_code(notebook, name):
     """What is recorded was measured by the code that stands here: neither the notebook nor the package has changed."""
-    if notebook.metadata.get("tdnn") and recorded(notebook) != digest(notebook, NOW):
+    if notebook.metadata.get("tdnn") and stamp(notebook) != digest(notebook, NOW):
         yield f"shows results that are older than its code: make claims LESSONS={Path(name).stem}"
 
 

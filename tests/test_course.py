@@ -10,8 +10,10 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from course import NOTEBOOKS, ROOT, address, renewal, running, stale
+from course import NOTEBOOKS, ROOT, address, readme, renewal, running, scaffold, stale
 from course.__main__ import COMMANDS, main
+from notebook_rules import colab_badge, same_setup
+from tdnn_helpers.evidence.definitions import Definitions
 
 
 def lesson(text="ready", picture="AAAA", alt="A curve", **data):
@@ -74,7 +76,11 @@ from tdnn_helpers.numbers import add
 class session: sizes = staticmethod(dict)
 session.sizes(n=(1, 2, 3))
 print(add(1), "in 1 s")"""
-SAYS = "print('01_one is up to date')"  # what a tree's own program says, from before `python -m course stale`
+SAYS = "print('01_one is up to date')"  # what a tree's own program says
+
+
+def digest(book):
+    return stale.digest(book, Definitions(stale.ROOT / "tdnn_helpers"))
 
 
 @pytest.fixture
@@ -87,10 +93,11 @@ def tree(tmp_path, monkeypatch):
 
     def write(add=ADD, code=CODE, source=None, program=""):
         book = new_notebook(cells=[new_code_cell(code, id="cell")])
-        for name, text in {"tdnn_helpers/__init__": "", "tdnn_helpers/numbers": add, "site/sources": program}.items():
+        files = {"tdnn_helpers/__init__": "", "tdnn_helpers/numbers": add, "course/__init__": ""}
+        for name, text in (files | {"course/__main__": program}).items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / f"{name}.py").write_text(text)
-        book.metadata["tdnn"] = {"source": source or stale.digest(book)}
+        book.metadata["tdnn"] = {"source": source or digest(book)}
         running.NOTEBOOKS.mkdir(exist_ok=True)
         nbformat.write(book, running.NOTEBOOKS / "01_one.ipynb")
         return book
@@ -120,7 +127,7 @@ def test_a_digest_is_renewed_by_proof_only(tree, capsys, old, new, said):
     out = capsys.readouterr().out
     assert said in out and ("make claims LESSONS=01_one" in out) != renewed
     now = nbformat.read(running.NOTEBOOKS / "01_one.ipynb", as_version=4)
-    assert (stale.recorded(now) == stale.digest(book)) == renewed and now.cells == book.cells
+    assert (stale.stamp(now) == digest(book)) == renewed and now.cells == book.cells
     assert subprocess.run(["git", "worktree", "list"], cwd=renewal.ROOT, capture_output=True).stdout.count(b"\n") == 1
     assert main(["renew", "gone"]) == 2 and "git could not check out gone" in capsys.readouterr().err
     assert main(["renew", "HEAD", "02_two"]) == 2 and "no lesson 02_two" in capsys.readouterr().err
@@ -159,24 +166,21 @@ def test_drawing_anew_forgets_no_run(monkeypatch):
 
 @pytest.fixture
 def copy(tmp_path):
-    """A copy of the course, and a function that runs Python in it."""
+    """A copy of the course."""
     ignored = shutil.ignore_patterns("__pycache__", "build")
     for name in ("course", "notebooks", "tests", "tdnn_helpers"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
     for name in ("README.md", "pyproject.toml", "CLAIMS.md", "Makefile"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "data").symlink_to(ROOT / "data")
-    own = os.environ | {"PYTHONPATH": str(tmp_path), "TDNN_BUDGET": "smoke"}
-    command = dict(cwd=tmp_path, env=own, capture_output=True, text=True)
-    return tmp_path, lambda *words: subprocess.run([sys.executable, "-m", *words], **command)
+    return tmp_path
 
 
 def contents(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-FORK, HERE = "https://github.com/somebody/a-fork.of-it", address.repository()
-TESTS = ("pytest", "-q", "-p", "no:cacheprovider")
+FORK, HERE, REF = "https://github.com/somebody/a-fork.of-it", address.repository(), address.ref()
 
 
 @pytest.mark.parametrize(
@@ -187,27 +191,28 @@ TESTS = ("pytest", "-q", "-p", "no:cacheprovider")
         (("release", "v1.2.0"), HERE, "v1.2.0"),
     ],
 )
-def test_one_command_moves_the_course_to_a_fork_or_a_release(copy, words, place, ref):
-    root, python = copy
-    before, notebooks = contents(root), sorted((root / "notebooks").glob("*.ipynb"))
-    said = python("course", *words).stdout
-    after = contents(root)
+def test_one_command_moves_the_course_to_a_fork_or_a_release(copy, monkeypatch, capsys, words, place, ref):
+    monkeypatch.setattr(address, "ROOT", copy)
+    before, notebooks = contents(copy), sorted((copy / "notebooks").glob("*.ipynb"))
+    assert main([*words]) == 0
+    after, said = contents(copy), capsys.readouterr().out
     changed = {path for path in before if before[path] != after[path]}
-    assert changed == {root / "pyproject.toml", root / "README.md", *notebooks} and all(p.name in said for p in changed)
-    assert (address.repository(root), address.ref(root)) == (place, ref)
+    assert changed == {copy / "pyproject.toml", copy / "README.md", *notebooks} and all(p.name in said for p in changed)
+    assert (address.repository(), address.ref()) == (place, ref)
     old = HERE.removeprefix("https://github.com/").encode()
     assert any(old in after[path] for path in changed) == ("git tag v1.2.0\n" in said) == (place == HERE)
     for path in notebooks:
-        text = "".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
+        book = nbformat.read(path, as_version=4)
+        text = "".join(cell.source for cell in book.cells)
         on_colab = place.replace("https://github.com", "https://colab.research.google.com/github")
         assert f"({on_colab}/blob/{ref}/notebooks/{path.name})" in text
         assert f'git clone -q --depth 1 {place} "' in text and f'" --branch {ref}"' in text
-    # Its own rules hold: badges, setup cells and the README say the same.
-    ran = python(*TESTS, "tests/test_repository.py", "-k", "same_setup or colab_badge or readme_is_up_to_date")
-    assert ran.returncode == 0 and ran.stdout.count(".") > 2 * len(notebooks), ran.stdout
-    assert "nothing" in python("course", *words).stdout and contents(root) == after  # a second time changes nothing
-    address.move(HERE, address.ref(), root)  # and back again, to the last byte
-    assert contents(root) == before
+        assert [*same_setup(book, path.name), *colab_badge(book, path.name)] == []  # its own rules hold
+    front = (copy / "README.md").read_text(encoding="utf-8")
+    assert readme.with_table(front) == front
+    assert main([*words]) == 0 and "nothing" in capsys.readouterr().out and contents(copy) == after  # once more
+    address.move(HERE, REF)  # and back again, to the last byte
+    assert contents(copy) == before
 
 
 @pytest.mark.parametrize(
@@ -225,38 +230,40 @@ def test_what_colab_cannot_open_is_refused(monkeypatch, capsys, words, why):
     assert main([*words]) == 2 and why in capsys.readouterr().err
 
 
-def test_a_new_lesson_obeys_every_rule_from_the_start(copy):
-    root, python = copy
-    made = python("course", "new", "99_new", "A *new* lesson")
-    assert made.returncode == 0 and "tdnn_helpers/evidence/ledger.json" in made.stdout, made.stderr
-    by_hand = [word.rstrip(",.:") for word in made.stdout.split() if "/" in word]
-    assert len(by_hand) <= 7 and all((root / name).exists() for name in by_hand)
-    again = python("course", "new", "99_other", "Another")
-    assert again.returncode == 2 and "99 is taken by 99_new" in again.stderr
-    assert "no name like" in python("course", "new", "new", "Bad").stderr
-    tests = ("tests/test_repository.py", "tests/test_teaching.py", "tests/test_reference.py")
-    wanted = "99_new or readme_is_up_to_date or page_of_claims or glossary_is_complete"
-    ran = python(*TESTS, *tests, "-k", wanted)
-    assert ran.returncode == 0 and ran.stdout.count(".") > 20, ran.stdout
-
-
 ANSWERED = """
 import nbformat
 from tdnn_helpers.exercises import all_exercises, check, stub
-shown = [cell.source for cell in nbformat.read("notebooks/99_new.ipynb", as_version=4).cells]
-own = [one for one in all_exercises().values() if one.id.startswith("99.")]
-for one in own:
-    assert stub(one.id) in shown, stub(one.id)
-    print(check(one.id, one.solution() if one.value else one.solution).status)
-    assert all(sentence in check(one.id, mistake).sentence for mistake, sentence in one.known)
+def test_answered():
+    shown = [cell.source for cell in nbformat.read("notebooks/99_new.ipynb", as_version=4).cells]
+    own = [one for one in all_exercises().values() if one.id.startswith("99.")]
+    assert all(stub(one.id) in shown for one in own)
+    statuses = [check(one.id, one.solution() if one.value else one.solution).status for one in own]
+    assert statuses == ["right", "complete"]
+    assert all(sentence in check(one.id, wrong).sentence for one in own for wrong, sentence in one.known)
 """
 
 
-def test_a_new_lesson_runs_and_its_exercises_are_right(copy):
-    root, python = copy
-    assert python("course", "new", "99_new", "A new lesson").returncode == 0
-    ran = python("course", "run", str(root / "out"), "99_new")
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    (root / "answered.py").write_text(ANSWERED)
-    ran = python("answered")
-    assert ran.stdout == "right\ncomplete\n", ran.stdout + ran.stderr
+def test_a_new_lesson_runs_and_obeys_every_rule_from_the_start(copy, monkeypatch, capfd):
+    def python(*words):
+        own = os.environ | {"PYTHONPATH": str(copy)}
+        return subprocess.run([sys.executable, "-m", *words], cwd=copy, env=own, capture_output=True, text=True)
+
+    monkeypatch.setenv("TDNN_BUDGET", "smoke")
+    made = python("course", "new", "99_new", "A *new* lesson")
+    assert made.returncode == 0 and "tdnn_helpers/evidence/ledger.json" in made.stdout, made.stderr
+    by_hand = [word.rstrip(",.:") for word in made.stdout.split() if "/" in word]
+    assert len(by_hand) <= 7 and all((copy / name).exists() for name in by_hand)
+
+    for module in (scaffold, running):  # what follows takes the copy for the course
+        monkeypatch.setattr(module, "NOTEBOOKS", copy / "notebooks")
+    for module in (scaffold, readme):
+        monkeypatch.setattr(module, "ROOT", copy)
+    for name, why in {"99_other": "99 is taken by 99_new", "new": "no name like"}.items():
+        assert main(["new", name, "Another"]) == 2 and why in capfd.readouterr().err
+    assert main(["run", str(copy / "out"), "99_new"]) == 0, capfd.readouterr()
+
+    (copy / "tests" / "test_answered.py").write_text(ANSWERED)
+    names = [f"tests/test_{subject}.py" for subject in ("repository", "teaching", "reference", "answered")]
+    wanted = "99_new or readme_is_up_to_date or page_of_claims or glossary_is_complete or answered"
+    ran = python("pytest", "-q", "-p", "no:cacheprovider", *names, "-k", wanted)
+    assert ran.returncode == 0 and ran.stdout.count(".") > 21, ran.stdout

@@ -81,7 +81,7 @@ def test_grounds_become_signs_with_links_to_the_claims():
         '<a href="claims.html#C002">C002 ✗</a></span></li>'
     )
     known = ledger()["claims"][0]["id"]
-    assert f'<td id="{known}">{known}</td>' in draw_claims(NOTEBOOKS)
+    assert f'<td id="{known}">{known}</td>' in draw_claims(NOTEBOOKS, {})
 
 
 def test_the_sheet_follows_the_verdicts_of_the_committed_runs():

@@ -17,6 +17,7 @@ from course.pages.building import build
 from course.pages.drawing import draw
 from course.pages.maths import mathml
 from course.stale import digest
+from notebook_rules import NOW
 from tdnn_helpers.evidence.claims import ledger
 
 PNG = base64.b64encode(b"a picture").decode()
@@ -294,5 +295,5 @@ def test_a_lesson_that_is_drawn_anew_keeps_its_time(source):
     assert running.run(source, [], keep_times=True) == 0
     one, two = (nbformat.read(path, as_version=4) for path in sorted(source.glob("*.ipynb")))
     assert one.cells[1].outputs[0].text == "new words\n" and told in one.cells[0].source
-    assert one.metadata.tdnn == {**measured, "source": digest(one)}
+    assert one.metadata.tdnn == {**measured, "source": digest(one, NOW)}
     assert two.metadata.tdnn.budget == "smoke" and told not in two.cells[0].source

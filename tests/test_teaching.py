@@ -13,7 +13,7 @@ from course.lesson import read_lesson
 from course.pages import slides, teaching
 from course.pages.building import build
 from course.stale import digest
-from notebook_rules import no_typed_results
+from notebook_rules import NOW, no_typed_results
 
 PNG = base64.b64encode(b"a picture").decode()
 LESSONS = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
@@ -201,7 +201,7 @@ def test_the_pages_for_teachers_are_linked(tmp_path):
 
 def test_marks_do_not_make_results_old():
     notebook = lesson_notebook()
-    before = digest(notebook)
+    before = digest(notebook, NOW)
     for cell in notebook.cells:
         cell.metadata.pop("tags", None)
-    assert digest(notebook) == before
+    assert digest(notebook, NOW) == before

@@ -3,22 +3,18 @@
 import re
 import shutil
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
-import jinja2
 import nbformat
-from markupsafe import Markup
 
 from .. import claims
 from ..address import repository
 from ..lesson import VERDICTS, Lesson, lessons
 from . import cheat_sheet, glossary, slides, teaching
-from .drawing import TEMPLATES, TEXTS, draw, drawn, inline_markdown
+from .drawing import TEMPLATES, TEXTS, draw, drawn, filled
 
 
-def draw_claims(source: Path, headings: Mapping[str, list] = MappingProxyType({})) -> str:
+def draw_claims(source: Path, headings: dict[str, list]) -> str:
     """CLAIMS.md of a folder's runs as HTML. Each claim's row in the first table has its id as an anchor, and its link
     leads to the part of the lesson that it names (`headings`: lesson → what `draw` found there)."""
 
@@ -50,33 +46,26 @@ def explained(
     ]
 
 
-def build(source: Path, site: Path) -> None:
-    """Draws all notebooks of `source`, with an index page, into the folder `site`. Pages that lay there go.
-
-    Raises FileNotFoundError if `source` holds no notebook.
-    """
-    course = lessons(source)
+def build(notebooks: Path, site: Path) -> None:
+    """Draw the notebooks of a folder, as they are, as pages that need no network, into a folder whose old pages go."""
+    course = lessons(notebooks)
     if not course:
-        raise FileNotFoundError(f"There is no notebook in {source}. Run `make site` for the committed ones.")
+        raise FileNotFoundError(f"There is no notebook in {notebooks}. Run `make site` for the committed ones.")
     site.mkdir(parents=True, exist_ok=True)
     for old in site.glob("*.html"):
         old.unlink()
-    loader = jinja2.FileSystemLoader(TEMPLATES)
-    templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    templates.filters["markdown"] = lambda text: Markup(inline_markdown(text))
-    notebooks = {lesson.path.stem: nbformat.read(lesson.path, as_version=4) for lesson in course}
-    decks = {lesson.path.stem: slides.page(notebooks[lesson.path.stem], lesson) for lesson in course}
+    books = {lesson.path.stem: nbformat.read(lesson.path, as_version=4) for lesson in course}
+    decks = {lesson.path.stem: slides.page(books[lesson.path.stem], lesson) for lesson in course}
     decks = {name: deck for name, deck in decks.items() if deck}
-    guides = {name: found for name in notebooks if (found := teaching.guide(name))}
+    guides = {name: found for name in books if (found := teaching.guide(name))}
     shared = {"course": course, "kinds": VERDICTS, "repository": repository(), "decks": decks, "guides": guides}
 
     def write(name: str, template: str, **values) -> None:
-        text = templates.get_template(template).render(**shared, **values)
-        (site / f"{name}.html").write_text(text, encoding="utf-8")
+        (site / f"{name}.html").write_text(filled(template, **shared, **values), encoding="utf-8")
 
     bodies, found = {}, {}
     for position, lesson in enumerate(course):
-        name, notebook = lesson.path.stem, notebooks[lesson.path.stem]
+        name, notebook = lesson.path.stem, books[lesson.path.stem]
         body, headings = draw(notebook)
         bodies[lesson.number], found[name] = body, headings
         write(
@@ -93,14 +82,14 @@ def build(source: Path, site: Path) -> None:
             write(f"guide_{name}", "guide.html", lesson=lesson, body=guide, rows=teaching.slow_cells(notebook))
         if name in decks:
             (site / f"slides_{name}.html").write_text(decks[name], encoding="utf-8")
-    texts = {name: drawn((TEXTS / f"{name}.md").read_text(encoding="utf-8")) for name in ("teaching", "handbook")}
-    write("teaching", "teaching.html", body=texts["teaching"])
-    write("handbook", "text.html", kind="handbook", title="Handbook", body=texts["handbook"])
-    write("claims", "text.html", kind="claims", title="What the paper claims", body=draw_claims(source, found))
+    for name, template in {"teaching": "teaching.html", "handbook": "text.html"}.items():
+        body = drawn((TEXTS / f"{name}.md").read_text(encoding="utf-8"))
+        write(name, template, kind=name, title=name.capitalize(), body=body)
+    write("claims", "text.html", kind="claims", title="What the paper claims", body=draw_claims(notebooks, found))
     committed = {claim: record["verdict"] for claim, record in claims.settled().items()}
     write("cheat_sheet", "text.html", kind="cheat_sheet", title="Cheat sheet", body=draw_cheat_sheet(committed))
     about, entries = glossary.entries()
     write("glossary", "glossary.html", about=about, entries=explained(entries, course, bodies))
     write("index", "index.html", total=sum((lesson.verdicts for lesson in course), start=Counter()))
     shutil.copy(TEMPLATES / "style.css", site)
-    print(f"The site: {site / 'index.html'}")
+    print(f"The site: {site.resolve() / 'index.html'}")

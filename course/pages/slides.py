@@ -6,12 +6,11 @@ cell its outputs, and its code only if it is tagged "slide-code" too.
 
 import re
 
-import jinja2
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from ..lesson import Lesson
-from .drawing import TEMPLATES, describe_figures, draw, inline_markdown
+from .drawing import TEMPLATES, describe_figures, draw, filled, inline_markdown
 
 HEADING = re.compile(r"^(#+) +(.+)$")
 KEPT = re.compile(r"> ?\*\*Predict first|\$\$|\||(?:[^\n]*\n)?(?:- |\d+\. )")  # how a block that stays begins
@@ -71,6 +70,5 @@ def page(notebook: nbformat.NotebookNode, lesson: Lesson) -> str:
     """The file of slides of one lesson; "" if no cell is marked."""
     if not marked(notebook):
         return ""
-    templates = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), trim_blocks=True, lstrip_blocks=True)
     style = (TEMPLATES / "slides.css").read_text(encoding="utf-8")
-    return templates.get_template("slides.html").render(lesson=lesson, style=style, slides=bodies(notebook))
+    return filled("slides.html", lesson=lesson, style=style, slides=bodies(notebook))

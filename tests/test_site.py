@@ -27,29 +27,27 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def lesson_notebook():
-    return new_notebook(
-        cells=[
-            new_markdown_cell(f"# 1 · A *first* lesson\n\n{badge('01_first.ipynb')}\n\nWhat it is\nabout.\n\nMore."),
-            new_code_cell("secret = 1", metadata={"tags": ["hide-input"]}),
-            new_markdown_cell(
-                "## The loss $L$\n\n$$L = -\\log p$$\n\n## The loss $L$\n\n"
-                "[next](02_second.ipynb#end) [data](../data/README.md) [here](#the-loss)\n\n"
-                "<details><summary>Hint</summary>\n\nA **bold** hint.\n\n</details>\n\n![alt of a badge](https://example.org/x.svg)"
-            ),
-            new_code_cell(
-                "plot()",
-                outputs=[
-                    new_output("display_data", data={"image/png": PNG, "text/plain": "<Figure>"}),
-                    new_output("display_data", data={"image/png": PNG}, metadata=BENT),
-                    new_output("display_data", data={VIEW: {"model_id": "1"}, "text/plain": "IntSlider(value=3)"}),
-                    new_output("execute_result", data={"text/html": TABLE}),
-                    new_output("display_data", data={"text/markdown": "It fell by **3** points, $x < 1$."}),
-                    new_output("stream", name="stdout", text="1 < 2\n"),
-                ],
-            ),
-        ],
-        metadata={"tdnn": {"seconds": 90, "device": "cpu", "cpus": 2, "budget": "standard"}, "widgets": {"state": {}}},
+    text = (
+        "## The loss $L$\n\n$$L = -\\log p$$\n\n## The loss $L$\n\n"
+        "[next](02_second.ipynb#end) [data](../data/README.md) [here](#the-loss)\n\n"
+        "<details><summary>Hint</summary>\n\nA **bold** hint.\n\n</details>\n\n![alt of a badge](https://example.org/x.svg)"
     )
+    outputs = [
+        new_output("display_data", data={"image/png": PNG, "text/plain": "<Figure>"}),
+        new_output("display_data", data={"image/png": PNG}, metadata=BENT),
+        new_output("display_data", data={VIEW: {"model_id": "1"}, "text/plain": "IntSlider(value=3)"}),
+        new_output("execute_result", data={"text/html": TABLE}),
+        new_output("display_data", data={"text/markdown": "It fell by **3** points, $x < 1$."}),
+        new_output("stream", name="stdout", text="1 < 2\n"),
+    ]
+    cells = [
+        new_markdown_cell(f"# 1 · A *first* lesson\n\n{badge('01_first.ipynb')}\n\nWhat it is\nabout.\n\nMore."),
+        new_code_cell("secret = 1", metadata={"tags": ["hide-input"]}),
+        new_markdown_cell(text),
+        new_code_cell("plot()", outputs=outputs),
+    ]
+    measured = {"seconds": 90, "device": "cpu", "cpus": 2, "budget": "standard"}
+    return new_notebook(cells=cells, metadata={"tdnn": measured, "widgets": {"state": {}}})
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +83,8 @@ def test_pages_ask_nobody_for_anything(site):
 
 def test_a_page_has_one_title_and_its_contents(page):
     assert [title.get_text() for title in page.find_all("h1")] == ["1 · A first lesson #"]
-    targets = [link["href"] for link in page.select(".contents a")]
-    assert targets == ["#the-loss", "#the-loss-2"]
-    assert all(page.find(id=target[1:]) for target in targets)
+    assert [link["href"] for link in page.select(".contents a")] == ["#the-loss", "#the-loss-2"]
+    assert page.find(id="the-loss") and page.find(id="the-loss-2")
 
 
 def test_the_claims_have_a_page_that_links_to_the_lessons(site):
@@ -100,29 +97,16 @@ def test_the_claims_have_a_page_that_links_to_the_lessons(site):
     assert parsed(site / "index.html").find("a", href="claims.html")
 
 
-def test_mathematics_becomes_mathml(page):
+def test_a_page_shows_formulas_figures_and_outputs_without_widget_views(page):
     displays = [formula.get("display") for formula in page.select("main math")]
-    assert displays == ["inline", "block", "inline", "inline"]
-    assert "$" not in page.main.get_text()
-
-
-def test_figures_are_embedded_and_described(page):
-    figures = page.select("figure img")
-    assert [figure["alt"] for figure in figures] == ["Figure: The loss $L$", 'A "bent" curve']
-    assert all(figure["src"] == f"data:image/png;base64,{PNG}" for figure in figures)
-
-
-def test_outputs_are_kept_and_widget_views_dropped(page):
-    assert page.select_one(".dataframe td").get_text() == "7"
-    assert page.select_one(".said strong").get_text() == "3"
-    assert page.select_one("pre.stdout").get_text() == "1 < 2\n"
+    assert displays == ["inline", "block", "inline", "inline"] and "$" not in page.main.get_text()
+    figures = [(figure["alt"], figure["src"]) for figure in page.select("figure img")]
+    assert figures == [(alt, f"data:image/png;base64,{PNG}") for alt in ("Figure: The loss $L$", 'A "bent" curve')]
+    shown = {".dataframe td": "7", ".said strong": "3", "pre.stdout": "1 < 2\n"}
+    assert {place: page.select_one(place).get_text() for place in shown} == shown
     assert "IntSlider" not in page.get_text() and "widget" not in str(page.main)
-
-
-def test_folded_parts_keep_their_content(page):
-    code, hint = page.select("main details")
-    assert code["class"] == ["fold"] and "secret" in code.get_text()
-    assert hint.find("strong").get_text() == "bold"
+    code, hint = page.select("main details")  # folded parts keep their content
+    assert code["class"] == ["fold"] and "secret" in code.get_text() and hint.find("strong").get_text() == "bold"
 
 
 def test_links_lead_somewhere(site, page):
@@ -150,21 +134,20 @@ def test_every_page_leads_to_the_reference_pages(site):
         assert here == ([path.name] if path.stem in names else [])
 
 
-def test_a_term_of_a_lesson_that_is_missing_has_no_link(site):
+def test_a_term_of_a_lesson_that_is_missing_has_no_link(site, tmp_path):
     meanings = parsed(site / "glossary.html").select("dd")
     said = {meaning.get_text().rpartition("Lesson ")[2].strip(): meaning.a for meaning in meanings}
     assert said["1"]["href"].startswith("01_first.html") and said["11"] is None
+    with pytest.raises(FileNotFoundError, match="no notebook"):  # no lesson at all
+        build(tmp_path, tmp_path / "site")
 
 
-def test_a_wide_table_scrolls_by_itself():
-    body, _ = draw(new_notebook(cells=[new_markdown_cell("| a |\n|---|\n| 1 |")]))
+def test_a_wide_table_scrolls_by_itself_and_the_same_heading_is_named_once():
+    cells = [new_markdown_cell("# One\n## `f(x)` & more\n## 42 %\n## !!!\n\n| a |\n|---|\n| 1 |")]
+    body, headings = draw(new_notebook(cells=cells))
     table = BeautifulSoup(body, "html.parser").table
     assert table.parent["class"] == ["wide"] and table.parent["tabindex"] == "0" and table.td.get_text() == "1"
-
-
-def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no notebook"):
-        build(tmp_path, tmp_path / "site")
+    assert [(level, name) for level, name, _ in headings] == [(1, "one"), (2, "f-x-more"), (2, "42"), (2, "section")]
 
 
 def test_code_is_coloured_by_the_style_sheet(site, page):
@@ -279,11 +262,6 @@ def test_a_failing_lesson_does_not_stop_the_others(source, tmp_path, capsys):
     assert (source / "01_bad.ipynb").read_bytes() == before[0]
     with pytest.raises(FileNotFoundError, match="no lesson 09_none"):
         running.run(out, ["09_none"])
-
-
-def test_drawing_names_the_same_headings_once():
-    _, headings = draw(new_notebook(cells=[new_markdown_cell("# One\n## `f(x)` & more\n## 42 %\n## !!!")]))
-    assert [(level, name) for level, name, _ in headings] == [(1, "one"), (2, "f-x-more"), (2, "42"), (2, "section")]
 
 
 def test_a_lesson_that_is_drawn_anew_keeps_its_time(source):

@@ -66,14 +66,14 @@ def test_judge(lesson, ledger_of, verdict, cases):
 
 
 def test_bad_calls_are_explained(lesson, monkeypatch):
-    for claim, effects, why in (
-        ("C008", [ABOVE], "C008 is decided by 2 effects, not by 1"),
-        ("C006", [], "C006 is decided by 1 effect, not by 0"),
-        ("C008", [ABOVE, Effect(1, 0, 2, 5, "nats")], 'effect 2 of C008 is in "nats", but its rule is in "pp"'),
-        ("C08", [ABOVE], 'no claim "C08".*Did you mean "C'),
-        ("C003", [ABOVE], 'C003 is of the kind "exact" in the ledger, not "experiment"'),
-    ):
-        for budget in ("standard", "smoke"):
+    for (claim, *effects), why in {
+        ("C008", ABOVE): "C008 is decided by 2 effects, not by 1",
+        ("C006",): "C006 is decided by 1 effect, not by 0",
+        ("C008", ABOVE, Effect(1, 0, 2, 5, "nats")): 'effect 2 of C008 is in "nats", but its rule is in "pp"',
+        ("C08", ABOVE): 'no claim "C08".*Did you mean "C',
+        ("C003", ABOVE): 'C003 is of the kind "exact" in the ledger, not "experiment"',
+    }.items():
+        for budget in ("smoke", "standard"):
             monkeypatch.setenv("TDNN_BUDGET", budget)
             with pytest.raises(ValueError, match=why):
                 judge(claim, *effects)
@@ -229,10 +229,19 @@ def test_every_claim_is_well_formed():
         assert re.fullmatch(r"C\d{3}", row["id"]) and re.fullmatch(r"[IV]+(-[A-Z]\d?)?", row["section"]), row
         assert row["kind"] in ("exact", "experiment", "reading") and re.fullmatch(r"\d\d_\w+", row["lesson"]), row
         assert row["claim"].endswith(".") and row["rule"].endswith("."), row
-        if row["kind"] == "experiment":  # a rule names what is measured and when it holds or is refuted
-            assert all(part in row["rule"] for part in ("tatistic", "95 % interval", "olds if", "refuted if")), row
-        if row["kind"] == "exact":
-            assert "Holds exactly" in row["rule"], row
+        # A rule names what is measured and when it holds or is refuted.
+        parts = {"experiment": ("tatistic", "95 % interval", "olds if", "refuted if"), "exact": ("Holds exactly",)}
+        assert all(part in row["rule"] for part in parts.get(row["kind"], ())), row
+
+
+def test_every_repair_is_well_formed():
+    ledger = claims.ledger()
+    known = {row["id"] for row in ledger["claims"]} | {"reading"}
+    assert len({row["id"] for row in ledger["repairs"]}) == len(ledger["repairs"])
+    for row in ledger["repairs"]:
+        assert set(row) == {"id", "section", "statement", "repair", "lesson", "shown_by"}, row
+        assert re.fullmatch(r"Q\d\d", row["id"]) and row["repair"].endswith("."), row
+        assert row["shown_by"] and set(row["shown_by"]) <= known, row
 
 
 HOLDS = re.compile(
@@ -299,13 +308,3 @@ def test_every_recorded_verdict_follows_from_its_effects_and_the_ledger(lesson, 
             for effect, counted in zip(record["effects"], each_part(decide, "repeats")):
                 wanted = {None: len(decide["seeds"]), "pairs of seeds": len(decide["seeds"]) // 2}.get(counted)
                 assert record["budget"] != "standard" or wanted in (None, effect["n"] + effect["dropped"]), claim
-
-
-def test_every_repair_is_well_formed():
-    ledger = claims.ledger()
-    known = {row["id"] for row in ledger["claims"]} | {"reading"}
-    assert len({row["id"] for row in ledger["repairs"]}) == len(ledger["repairs"])
-    for row in ledger["repairs"]:
-        assert set(row) == {"id", "section", "statement", "repair", "lesson", "shown_by"}, row
-        assert re.fullmatch(r"Q\d\d", row["id"]) and row["repair"].endswith("."), row
-        assert row["shown_by"] and set(row["shown_by"]) <= known, row

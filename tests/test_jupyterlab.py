@@ -29,9 +29,8 @@ def course(tmp_path):
     (folder / "notebooks").mkdir(parents=True)
     (folder / "tdnn_helpers").symlink_to(ROOT / "tdnn_helpers")
     notebook = nbformat.read(NOTEBOOKS / f"{LESSON}.ipynb", as_version=4)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
+    for cell in filter(lambda cell: cell.cell_type == "code", notebook.cells):
+        cell.outputs, cell.execution_count = [], None
     notebook.cells.append(new_code_cell(f'print("{DONE}")'))
     nbformat.write(notebook, folder / "notebooks" / f"{LESSON}.ipynb")
     return folder
@@ -80,7 +79,11 @@ def jupyterlab(course):
     with log.open("w") as out:
         server = psutil.Popen(command, env=os.environ | where, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
     try:
-        wait_for(port, server, log)
+        end = time.monotonic() + PATIENCE
+        while not answers(port):
+            if time.monotonic() > end or server.poll() is not None:
+                raise TimeoutError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+            time.sleep(0.3)
         yield f"http://127.0.0.1:{port}"
     finally:
         started = [server, *server.children(recursive=True)] if server.is_running() else []
@@ -93,13 +96,9 @@ def jupyterlab(course):
                 process.kill()
 
 
-def wait_for(port, server, log):
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end and server.poll() is None:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
-            return
-        time.sleep(0.3)
-    raise TimeoutError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+def answers(port):
+    with socket.socket() as visitor:
+        return visitor.connect_ex(("127.0.0.1", port)) == 0
 
 
 def run_all_and_slide(browser, server):

@@ -48,19 +48,16 @@ def evidence(record: dict) -> str:
 
 def page(folder: Path = NOTEBOOKS) -> str:
     """CLAIMS.md as Markdown: a count, a table of all claims, and the statements of the paper that need repair."""
-    records, where = settled(folder), {}
+    records, where, known = settled(folder), {}, {claim["id"]: claim for claim in ledger()["claims"]}
     for path in sorted(folder.glob("*.ipynb")):
         where |= places(nbformat.read(path, as_version=4))
 
-    rows, counts = [], Counter()
-    for claim in ledger()["claims"]:
-        record = records.get(claim["id"])
-        counts[record["verdict"] if record else "open"] += 1
-        part = where.get(claim["id"], "").lower()
+    rows, counts, larger = [], Counter(), []
+    for name, claim in known.items():
+        counts[records[name]["verdict"] if name in records else "open"] += 1
+        part = where.get(name, "").lower()
         place = f"lesson {int(claim['lesson'][:2])}" + f", {part}" * bool(part)
-        rows.append(_row(claim, record, f"[{place}](notebooks/{claim['lesson']}.ipynb)"))
-
-    larger, known = [], {claim["id"]: claim for claim in ledger()["claims"]}
+        rows.append(_row(claim, records.get(name), f"[{place}](notebooks/{claim['lesson']}.ipynb)"))
     for path in sorted((folder / "verdicts" / "full").glob("*.json")):
         for name, record in json.loads(path.read_text(encoding="utf-8")).items():
             machine = f"{record['device']}, torch {record['versions']['torch']}"

@@ -61,9 +61,8 @@ def machine() -> dict:
     from tdnn_helpers.session import budget
 
     kind = pick_device().type
-    name = torch.cuda.get_device_name() if kind == "cuda" else kind
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"device": name, "cpus": cpus, "budget": budget()}
+    return {"device": torch.cuda.get_device_name() if kind == "cuda" else kind, "cpus": cpus, "budget": budget()}
 
 
 def execute(path: Path, environment: dict[str, str] | None = None) -> tuple[nbformat.NotebookNode, dict, str]:
@@ -95,9 +94,8 @@ def execute(path: Path, environment: dict[str, str] | None = None) -> tuple[nbfo
 def paths_of(names: list[str] | tuple = ()) -> list[Path]:
     """The notebooks of the lessons of these names, or of all. Raises FileNotFoundError for a name that none has."""
     paths = [NOTEBOOKS / f"{name}.ipynb" for name in names] or sorted(NOTEBOOKS.glob("*.ipynb"))
-    for path in paths:
-        if not path.exists():
-            raise FileNotFoundError(f"There is no lesson {path.stem}: {path} does not exist.")
+    if missing := next((path for path in paths if not path.exists()), None):
+        raise FileNotFoundError(f"There is no lesson {missing.stem}: {missing} does not exist.")
     return paths
 
 

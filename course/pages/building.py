@@ -9,7 +9,7 @@ import nbformat
 
 from .. import claims
 from ..address import repository
-from ..lesson import VERDICTS, Lesson, lessons
+from ..lesson import VERDICTS, lessons
 from . import cheat_sheet, glossary, slides, teaching
 from .drawing import TEMPLATES, TEXTS, draw, drawn, filled
 
@@ -32,18 +32,7 @@ def draw_claims(source: Path, headings: dict[str, list]) -> str:
 
 def draw_cheat_sheet(verdicts: dict[str, str]) -> str:
     """The cheat sheet as HTML: the advice that these verdicts (claim id → verdict) support."""
-    return cheat_sheet.with_signs(drawn(cheat_sheet.page(verdicts)), verdicts)
-
-
-def explained(
-    entries: list[glossary.Entry], course: list[Lesson], bodies: dict[int, str]
-) -> list[tuple[glossary.Entry, Lesson | None, str]]:
-    """Entries of the glossary, each with its lesson (None if missing) and the section to go to ("" is the top)."""
-    there = {lesson.number: lesson for lesson in course}
-    return [
-        (entry, there.get(entry.lesson), glossary.section(entry, bodies.get(entry.lesson, "")) or "")
-        for entry in entries
-    ]
+    return cheat_sheet.with_signs(drawn(cheat_sheet.page(verdicts, cheat_sheet.source())), verdicts)
 
 
 def build(notebooks: Path, site: Path) -> None:
@@ -55,28 +44,20 @@ def build(notebooks: Path, site: Path) -> None:
     for old in site.glob("*.html"):
         old.unlink()
     books = {lesson.path.stem: nbformat.read(lesson.path, as_version=4) for lesson in course}
-    decks = {lesson.path.stem: slides.page(books[lesson.path.stem], lesson) for lesson in course}
-    decks = {name: deck for name, deck in decks.items() if deck}
+    decks = {lesson.path.stem: deck for lesson in course if (deck := slides.page(books[lesson.path.stem], lesson))}
     guides = {name: found for name in books if (found := teaching.guide(name))}
     shared = {"course": course, "kinds": VERDICTS, "repository": repository(), "decks": decks, "guides": guides}
 
     def write(name: str, template: str, **values) -> None:
         (site / f"{name}.html").write_text(filled(template, **shared, **values), encoding="utf-8")
 
-    bodies, found = {}, {}
-    for position, lesson in enumerate(course):
+    there, found = {}, {}
+    for before, lesson, after in zip([None, *course], course, [*course[1:], None], strict=False):
         name, notebook = lesson.path.stem, books[lesson.path.stem]
-        body, headings = draw(notebook)
-        bodies[lesson.number], found[name] = body, headings
-        write(
-            name,
-            "lesson.html",
-            lesson=lesson,
-            body=body,
-            contents=[heading for heading in headings if heading[0] in (2, 3)],
-            before=course[position - 1] if position else None,
-            after=course[position + 1] if position + 1 < len(course) else None,
-        )
+        body, found[name] = draw(notebook)
+        there[lesson.number] = lesson, body
+        contents = [heading for heading in found[name] if heading[0] in (2, 3)]
+        write(name, "lesson.html", lesson=lesson, body=body, contents=contents, before=before, after=after)
         if name in guides:
             guide = drawn(guides[name].read_text(encoding="utf-8"))
             write(f"guide_{name}", "guide.html", lesson=lesson, body=guide, rows=teaching.slow_cells(notebook))
@@ -89,7 +70,10 @@ def build(notebooks: Path, site: Path) -> None:
     committed = {claim: record["verdict"] for claim, record in claims.settled().items()}
     write("cheat_sheet", "text.html", kind="cheat_sheet", title="Cheat sheet", body=draw_cheat_sheet(committed))
     about, entries = glossary.entries()
-    write("glossary", "glossary.html", about=about, entries=explained(entries, course, bodies))
+    # Each entry with its lesson (None if that is missing) and the section to go to ("" is the top).
+    ways = ((entry, *there.get(entry.lesson, (None, ""))) for entry in entries)
+    explained = [(entry, lesson, glossary.section(entry, body) or "") for entry, lesson, body in ways]
+    write("glossary", "glossary.html", about=about, entries=explained)
     write("index", "index.html", total=sum((lesson.verdicts for lesson in course), start=Counter()))
     shutil.copy(TEMPLATES / "style.css", site)
     print(f"The site: {site.resolve() / 'index.html'}")

@@ -133,12 +133,11 @@ def inline_markdown(text: str) -> Markup:
     return Markup(re.sub(r"</?p>", "", drawn(text)).strip())
 
 
-_PAGES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
-)
-_PAGES.filters["markdown"] = inline_markdown
-
-
 def filled(template: str, **values) -> str:
     """A whole page: one of the templates with these values."""
     return _PAGES.get_template(template).render(**values)
+
+
+_FOLDER = jinja2.FileSystemLoader(TEMPLATES)
+_PAGES = jinja2.Environment(loader=_FOLDER, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+_PAGES.filters["markdown"] = inline_markdown

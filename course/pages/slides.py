@@ -44,17 +44,12 @@ def bodies(notebook: nbformat.NotebookNode) -> list[str]:
     describe_figures(notebook)
     cells, parts, part = [], [], ""
     for cell in notebook.cells:
-        prose = cell.cell_type == "markdown"
-        titles = [HEADING.match(line) for line in cell.source.splitlines()] if prose else []
-        titles = [title for title in titles if title]
-        if "slide" in cell.metadata.get("tags", []):
+        prose, tags = cell.cell_type == "markdown", cell.metadata.get("tags", [])
+        titles = [*filter(None, map(HEADING.match, cell.source.splitlines()))] if prose else []
+        if "slide" in tags:
             parts.append("" if titles and len(titles[0][1]) < 3 else part)
-            if prose:
-                shown = new_markdown_cell(cut(cell.source))
-            else:
-                shown = new_code_cell(
-                    cell.source if "slide-code" in cell.metadata.tags else "", outputs=cell.get("outputs", [])
-                )
+            code = cell.source if "slide-code" in tags else ""
+            shown = new_markdown_cell(cut(cell.source)) if prose else new_code_cell(code, outputs=cell.get("outputs", []))
             cells += [shown, new_markdown_cell(BETWEEN)]
         part = next((title[2] for title in reversed(titles) if len(title[1]) == 2), part)
     body, _ = draw(new_notebook(cells=cells))

@@ -40,15 +40,13 @@ def course(tmp_path):
 def jupyterlab(course):
     """A JupyterLab server on a free port of this machine, with settings of its own; gives its address."""
     own = course.parent / "jupyter"
-    settings = own / "lab" / "user-settings" / "@jupyterlab"
     # All cells stay in the page while it scrolls; no news is fetched.
-    for name, value in {
-        "notebook-extension/tracker": {"windowingMode": "none"},
-        "apputils-extension/notification": {"fetchNews": "false"},
-    }.items():
-        path = settings / f"{name}.jupyterlab-settings"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(value))
+    news = "apputils-extension/notification", "fetchNews", "false"
+    cells = "notebook-extension/tracker", "windowingMode", "none"
+    for name, setting, value in (news, cells):
+        path = own / "lab" / "user-settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({setting: value}))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -66,8 +64,6 @@ def jupyterlab(course):
         "JUPYTER_CONFIG_DIR": own,
         "JUPYTER_DATA_DIR": own / "data",
         "JUPYTER_RUNTIME_DIR": own / "runtime",
-        "JUPYTERLAB_SETTINGS_DIR": own / "lab" / "user-settings",
-        "JUPYTERLAB_WORKSPACES_DIR": own / "lab" / "workspaces",
         "IPYTHONDIR": own / "ipython",
         "TDNN_RUNS": own / "runs",
         "TDNN_BUDGET": "smoke",
@@ -85,15 +81,11 @@ def jupyterlab(course):
                 raise TimeoutError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
             time.sleep(0.3)
         yield f"http://127.0.0.1:{port}"
-    finally:
-        started = [server, *server.children(recursive=True)] if server.is_running() else []
-        for process in started:
-            with suppress(psutil.NoSuchProcess):
-                process.terminate()
-        _, stubborn = psutil.wait_procs(started, timeout=10)
-        for process in stubborn:
+    finally:  # what they leave lies in a temporary folder
+        for process in [server, *server.children(recursive=True)] if server.is_running() else []:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+        server.wait()
 
 
 def answers(port):
@@ -103,7 +95,7 @@ def answers(port):
 
 def run_all_and_slide(browser, server):
     """Runs the lesson and moves its first slider. Returns a Watch and (figure, caption) before and after the move."""
-    page = browser.new_context(viewport={"width": 1400, "height": 900}).new_page()
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
     page.set_default_timeout(PATIENCE * 1000)
     watch = Watch(page)
     page.goto(f"{server}/lab/tree/notebooks/{LESSON}.ipynb?reset&token={TOKEN}")
@@ -125,7 +117,7 @@ def run_all_and_slide(browser, server):
     while (drawn := figure.screenshot()) == before[0] and time.monotonic() < end:
         page.wait_for_timeout(200)
     after = drawn, caption.inner_text()
-    page.context.close()
+    page.close()
     return watch, before, after
 
 

@@ -58,7 +58,8 @@ def test_an_entry_leads_to_the_section_that_introduces_it():
 def test_advice_is_printed_only_while_its_verdicts_stand():
     text = (
         "# Sheet\n\nAbout.\n\n## One\n\n- Do a\n  b. (C001 holds; C002 refuted)\n- Do c. (C003 holds or refuted)\n"
-        "- Do d. (C004 not shown)\n\n## Two\n- Do e. (C003 refuted or not shown)\n\n## Three\n- Do f. (C001 refuted)\n"
+        "- Do d. (C001 holds; C004 not shown)\n\n## Two\n- Do e. (C003 refuted or not shown)\n\n"
+        "## Three\n- Do f. (C001 refuted)\n"
     )
     shown = cheat_sheet.page(VERDICTS, text)
     assert [line for line in shown.splitlines() if line] == [

@@ -9,7 +9,7 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from course import running
+from course import ROOT, running
 from course.address import badge, ref, repository
 from course.cleaning import clean
 from course.lesson import cost, read_lesson
@@ -134,12 +134,15 @@ def test_every_page_leads_to_the_reference_pages(site):
         assert here == ([path.name] if path.stem in names else [])
 
 
-def test_a_term_of_a_lesson_that_is_missing_has_no_link(site, tmp_path):
+def test_what_is_missing_has_no_link_and_no_name_of_its_own(site, tmp_path):
     meanings = parsed(site / "glossary.html").select("dd")
     said = {meaning.get_text().rpartition("Lesson ")[2].strip(): meaning.a for meaning in meanings}
     assert said["1"]["href"].startswith("01_first.html") and said["11"] is None
     with pytest.raises(FileNotFoundError, match="no notebook"):  # no lesson at all
         build(tmp_path, tmp_path / "site")
+    nbformat.write(new_notebook(cells=[new_code_cell("1")]), tmp_path / "03_bare.ipynb")
+    lesson = read_lesson(tmp_path / "03_bare.ipynb")  # without prose or title it is named by its file
+    assert (lesson.title, lesson.description, lesson.cost) == ("03_bare", "", "not measured yet")
 
 
 def test_a_wide_table_scrolls_by_itself_and_the_same_heading_is_named_once():
@@ -154,12 +157,6 @@ def test_code_is_coloured_by_the_style_sheet(site, page):
     tokens = {token["class"][0] for token in page.select(".highlight span[class]")}
     style = (site / "style.css").read_text()
     assert {"n", "o", "mi"} <= tokens and all(f'.highlight [class^="{kind}"]' in style for kind in "ckms")
-
-
-def test_a_lesson_without_prose_or_title_is_named_by_its_file(tmp_path):
-    nbformat.write(new_notebook(cells=[new_code_cell("1")]), tmp_path / "03_bare.ipynb")
-    lesson = read_lesson(tmp_path / "03_bare.ipynb")
-    assert (lesson.title, lesson.description, lesson.cost) == ("03_bare", "", "not measured yet")
 
 
 @pytest.mark.parametrize("formula", [r"\nosuch{x}", "x_{", r"\begin{nosuch} a & b \end{nosuch}"])
@@ -210,16 +207,14 @@ def test_cleaning_drops_what_depends_on_the_run():
     warning, printed, figure = cell.outputs
     assert warning.text == "UserWarning: kept\n" and printed.text == "one\ntwo\n"
     assert figure.data == {"image/png": PNG} and figure.metadata == {}
-    once = nbformat.writes(notebook)
-    assert nbformat.writes(clean(notebook)) == once
+    assert nbformat.writes(notebook) == nbformat.writes(clean(notebook))
 
 
 def test_cleaning_gives_missing_ids_that_stay():
-    first, second = ({"cell_type": "markdown", "metadata": {}, "source": "same"} for _ in range(2))
     ids = []
     for _ in range(2):
-        old = {"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": [dict(first), dict(second)]}
-        notebook = clean(nbformat.from_dict(old))
+        cells = [{"cell_type": "markdown", "metadata": {}, "source": "same"} for _ in range(2)]
+        notebook = clean(nbformat.from_dict({"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": cells}))
         nbformat.validate(notebook)
         ids.append([cell.id for cell in notebook.cells])
     assert ids[0] == ids[1] and len(set(ids[0])) == 2
@@ -241,14 +236,14 @@ def test_a_failing_lesson_does_not_stop_the_others(source, tmp_path, capsys):
     nbformat.write(new_notebook(cells=[new_code_cell("raise ValueError('on purpose')")]), source / "01_bad.ipynb")
     write = "import os, pathlib\nprint(os.environ['TDNN_STATIC'], pathlib.Path().resolve().name)"
     write += "\n# It took <!-- time -->not measured yet<!-- /time -->."
-    good = new_notebook(cells=[new_code_cell(write), new_code_cell("import time\ntime.sleep(1)", id="slow")])
-    nbformat.write(good, source / "02_good.ipynb")
+    cells = [new_code_cell(write), new_code_cell("import time\ntime.sleep(1)", id="slow")]
+    nbformat.write(new_notebook(cells=cells), source / "02_good.ipynb")
     before = [path.read_bytes() for path in sorted(source.iterdir())]
     (tmp_path / "runs" / "verdicts" / "02_good.json").write_text("{}")
 
     assert running.run(out, []) == 1
-    captured = capsys.readouterr()
-    assert "01_bad FAILED" in captured.out and "02_good done" in captured.out and "on purpose" in captured.err
+    out_said, failed = capsys.readouterr()
+    assert "01_bad FAILED" in out_said and "02_good done" in out_said and "on purpose" in failed
     good = nbformat.read(out / "02_good.ipynb", as_version=4)
     assert good.cells[0].outputs[0].text == "1 notebooks\n"
     assert good.cells[0].source.endswith(f"<!-- time -->{cost(good.metadata.tdnn)}<!-- /time -->.")
@@ -264,13 +259,15 @@ def test_a_failing_lesson_does_not_stop_the_others(source, tmp_path, capsys):
         running.run(out, ["09_none"])
 
 
-def test_a_lesson_that_is_drawn_anew_keeps_its_time(source):
+def test_a_lesson_that_is_drawn_anew_keeps_its_time_and_the_package_is_read_once(source, monkeypatch):
+    read = []
+    monkeypatch.setattr(running, "Definitions", lambda package: read.append(package) or NOW)
     told = "<!-- time -->1.5 min on 2 CPU cores<!-- /time -->"
     measured = {"seconds": 90, "cells": {"a": 80.0}, "device": "cpu", "cpus": 2, "budget": "standard", "source": "old"}
     cells = [new_markdown_cell(f"# 1 · One\n\n{told}"), new_code_cell("print('new words')")]
     nbformat.write(new_notebook(cells=cells, metadata={"tdnn": measured}), source / "01_one.ipynb")
     nbformat.write(new_notebook(cells=cells), source / "02_never_measured.ipynb")
-    assert running.run(source, [], keep_times=True) == 0
+    assert running.run(source, [], keep_times=True) == 0 and read == [ROOT / "tdnn_helpers"]
     one, two = (nbformat.read(path, as_version=4) for path in sorted(source.glob("*.ipynb")))
     assert one.cells[1].outputs[0].text == "new words\n" and told in one.cells[0].source
     assert one.metadata.tdnn == {**measured, "source": digest(one, NOW)}

@@ -104,6 +104,8 @@ def test_a_slide_keeps_the_heading_the_vote_lists_tables_and_formulas():
     kept = slides.cut(lesson_notebook().cells[2].source)
     assert kept == "## Question 1 · Why?\n\n> **Predict first.** How many?\n\n$$a = b$$"
     assert slides.cut("Prose\n- one\n- two\n\n```\n- code\n```\n\n> said") == "Prose\n- one\n- two"
+    parts = [new_markdown_cell(f"## Part {number}", metadata={"tags": ["slide"]}) for number in (1, 2)]
+    assert 'class="part"' not in "".join(slides.bodies(new_notebook(cells=parts)))  # each has its own heading
     assert slides.cut("### Own\n| a |\n|---|\n| 1 |\n\n## Next\nProse.") == "## Own\n\n| a |\n|---|\n| 1 |"
 
 

@@ -48,8 +48,8 @@ def bodies(notebook: nbformat.NotebookNode) -> list[str]:
         titles = [*filter(None, map(HEADING.match, cell.source.splitlines()))] if prose else []
         if "slide" in tags:
             parts.append("" if titles and len(titles[0][1]) < 3 else part)
-            code = cell.source if "slide-code" in tags else ""
-            shown = new_markdown_cell(cut(cell.source)) if prose else new_code_cell(code, outputs=cell.get("outputs", []))
+            code, outputs = cell.source if "slide-code" in tags else "", cell.get("outputs", [])
+            shown = new_markdown_cell(cut(cell.source)) if prose else new_code_cell(code, outputs=outputs)
             cells += [shown, new_markdown_cell(BETWEEN)]
         part = next((title[2] for title in reversed(titles) if len(title[1]) == 2), part)
     body, _ = draw(new_notebook(cells=cells))

@@ -30,10 +30,13 @@ def read(name: str) -> str:
 # --- the rules of a notebook, on the course and on notebooks that break them -----------------------------------------
 
 
+BOOKS = {path: nbformat.v4.reads(path.read_text(encoding="utf-8")) for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
 def test_notebook_obeys(path, rule):
-    complaints = list(rule(nbformat.v4.reads(path.read_text(encoding="utf-8")), path.name))
+    complaints = list(rule(BOOKS[path], path.name))
     assert not complaints, f"{path.name} " + "; ".join(complaints)
 
 
@@ -173,25 +176,18 @@ def test_constraints_are_exact_public_versions():
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def committed_files():
+def test_no_file_is_too_large_for_github_and_the_links_of_the_markdown_files_exist():
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip("this copy of the course is not a git checkout")
-    return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
-
-
-def test_no_file_is_too_large_for_github():
-    assert [path.name for path in committed_files() if path.stat().st_size > 35_000_000] == []
-
-
-def test_links_of_the_markdown_files_exist():
-    for path in committed_files():
-        if path.suffix == ".md":
-            # The texts of the pages are drawn as if they lay beside the lessons.
-            folders = {path.parent, NOTEBOOKS if TEXTS in path.parents else path.parent}
-            missing = [set(missing_links(path.read_text(encoding="utf-8"), folder)) for folder in folders]
-            assert not set.intersection(*missing), path.name
+    committed = [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+    assert [path.name for path in committed if path.stat().st_size > 35_000_000] == []
+    for path in (path for path in committed if path.suffix == ".md"):
+        # The texts of the pages are drawn as if they lay beside the lessons.
+        folders = {path.parent, NOTEBOOKS if TEXTS in path.parents else path.parent}
+        missing = [set(missing_links(path.read_text(encoding="utf-8"), folder)) for folder in folders]
+        assert not set.intersection(*missing), path.name
     text = "[a](gone.md) [b](https://example.org) [c](#here) [d](README.md#start) [e](README.md#end)"
     assert missing_links(text, ROOT) == ["README.md#end", "gone.md"]
 

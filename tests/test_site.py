@@ -73,12 +73,18 @@ def page(site):
     return parsed(site / "01_first.html")
 
 
-def test_pages_ask_nobody_for_anything(site):
-    for path in site.glob("*.html"):
-        for tag in parsed(path).find_all(["script", "link", "img", "iframe", "source", "video", "object"]):
+def test_pages_ask_nobody_for_anything_and_lead_to_the_reference_pages(site):
+    names = ("claims", "glossary", "cheat_sheet", "teaching")
+    for path in site.glob("*.html"):  # none of these lessons has slides, which lead nowhere
+        page = parsed(path)
+        for tag in page.find_all(["script", "link", "img", "iframe", "source", "video", "object"]):
             for address in (tag.get("src"), tag.get("href"), tag.get("data")):
                 assert address is None or re.match(r"data:|style\.css$", address), f"{path.name}: {tag}"
-    assert "url(" not in (site / "style.css").read_text() and "@import" not in (site / "style.css").read_text()
+        links = page.select("header nav a")
+        assert [link["href"] for link in links] == [f"{name}.html" for name in names]
+        here = [link["href"] for link in links if link.has_attr("aria-current")]
+        assert here == ([path.name] if path.stem in names else [])
+    assert not re.search(r"url\(|@import", (site / "style.css").read_text())
 
 
 def test_a_page_has_one_title_and_its_contents(page):
@@ -97,7 +103,7 @@ def test_the_claims_have_a_page_that_links_to_the_lessons(site):
     assert parsed(site / "index.html").find("a", href="claims.html")
 
 
-def test_a_page_shows_formulas_figures_and_outputs_without_widget_views(page):
+def test_a_page_shows_formulas_figures_coloured_code_and_outputs_without_widget_views(site, page):
     displays = [formula.get("display") for formula in page.select("main math")]
     assert displays == ["inline", "block", "inline", "inline"] and "$" not in page.main.get_text()
     figures = [(figure["alt"], figure["src"]) for figure in page.select("figure img")]
@@ -107,6 +113,9 @@ def test_a_page_shows_formulas_figures_and_outputs_without_widget_views(page):
     assert "IntSlider" not in page.get_text() and "widget" not in str(page.main)
     code, hint = page.select("main details")  # folded parts keep their content
     assert code["class"] == ["fold"] and "secret" in code.get_text() and hint.find("strong").get_text() == "bold"
+    tokens = {token["class"][0] for token in page.select(".highlight span[class]")}
+    style = (site / "style.css").read_text()
+    assert {"n", "o", "mi"} <= tokens and all(f'.highlight [class^="{kind}"]' in style for kind in "ckms")
 
 
 def test_links_lead_somewhere(site, page):
@@ -123,15 +132,6 @@ def test_the_front_page_lists_the_lessons(site):
     assert words == "A first lesson What it is about. 1.5 min on 2 CPU cores holds 2 refuted 1"
     assert second.a["href"] == "02_second.html" and "not measured yet" in second.get_text()
     assert (first["data-number"], second["data-number"]) == ("1", "2")
-
-
-def test_every_page_leads_to_the_reference_pages(site):
-    for path in site.glob("*.html"):  # none of these lessons has slides, which lead nowhere
-        links = parsed(path).select("header nav a")
-        names = ("claims", "glossary", "cheat_sheet", "teaching")
-        assert [link["href"] for link in links] == [f"{name}.html" for name in names]
-        here = [link["href"] for link in links if link.has_attr("aria-current")]
-        assert here == ([path.name] if path.stem in names else [])
 
 
 def test_what_is_missing_has_no_link_and_no_name_of_its_own(site, tmp_path):
@@ -153,31 +153,18 @@ def test_a_wide_table_scrolls_by_itself_and_the_same_heading_is_named_once():
     assert [(level, name) for level, name, _ in headings] == [(1, "one"), (2, "f-x-more"), (2, "42"), (2, "section")]
 
 
-def test_code_is_coloured_by_the_style_sheet(site, page):
-    tokens = {token["class"][0] for token in page.select(".highlight span[class]")}
-    style = (site / "style.css").read_text()
-    assert {"n", "o", "mi"} <= tokens and all(f'.highlight [class^="{kind}"]' in style for kind in "ckms")
-
-
-@pytest.mark.parametrize("formula", [r"\nosuch{x}", "x_{", r"\begin{nosuch} a & b \end{nosuch}"])
-def test_a_formula_that_cannot_be_drawn_is_named(formula):
-    with pytest.raises(ValueError, match="cannot become MathML") as refusal:
-        mathml(formula)
-    assert formula in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    ("formula", "part"),
-    [
-        (r"\log p", '<mi>log</mi><mspace width="0.167em"/><mi>p</mi>'),
-        (r"\log(p)", "<mi>log</mi><mo"),
-        ("1/C", '<mo stretchy="false" lspace="0" rspace="0">&#x0002F;</mo>'),
-        ("x = -y", '<mo form="prefix">&#x02212;</mo>'),
-        (r"\begin{aligned} a &= b \\ c &= d \end{aligned}", "<mtr>"),
-    ],
-)
-def test_mathematics_is_spaced_as_tex_spaces_it(formula, part):
-    assert part in mathml(formula)
+def test_mathematics_is_spaced_as_tex_spaces_it_and_what_cannot_be_drawn_is_named():
+    for formula, part in {
+        r"\log p": '<mi>log</mi><mspace width="0.167em"/><mi>p</mi>',
+        r"\log(p)": "<mi>log</mi><mo",
+        "1/C": '<mo stretchy="false" lspace="0" rspace="0">&#x0002F;</mo>',
+        "x = -y": '<mo form="prefix">&#x02212;</mo>',
+        r"\begin{aligned} a &= b \\ c &= d \end{aligned}": "<mtr>",
+    }.items():
+        assert part in mathml(formula), formula
+    for formula in (r"\nosuch{x}", "x_{", r"\begin{nosuch} a & b \end{nosuch}"):
+        with pytest.raises(ValueError, match=f"{re.escape(formula)} cannot become MathML"):
+            mathml(formula)
 
 
 # --- cleaning and executing -------------------------------------------------------------------------------------------

@@ -100,10 +100,15 @@ def run_all_and_slide(browser, server):
     watch = Watch(page)
     page.goto(f"{server}/lab/tree/notebooks/{LESSON}.ipynb?reset&token={TOKEN}")
     page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
-    page.get_by_role("menuitem", name="Run", exact=True).first.click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).first.click()
     failure = "[data-mime-type='application/vnd.jupyter.stderr']:has-text('Traceback')"
-    page.wait_for_selector(f".jp-OutputArea-output:has-text('{DONE}'), {failure}")
+    ended = f".jp-OutputArea-output:has-text('{DONE}'), {failure}"
+    for _ in range(PATIENCE // 2):  # a busy JupyterLab misses a click
+        if page.locator(f".jp-InputPrompt:has-text('[*]'), {ended}").count():
+            break
+        page.get_by_role("menuitem", name="Run", exact=True).first.click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).first.click()
+        page.wait_for_timeout(2000)
+    page.wait_for_selector(ended)
     assert page.locator(failure).all_inner_texts() == [], "a cell of the lesson failed"
 
     panel = page.locator(".widget-vbox:has(.widget-image)").first

@@ -159,7 +159,7 @@ def copy(tmp_path):
     """A copy of the course."""
     for name in ("course", "notebooks", "tests", "tdnn_helpers"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("README.md", "pyproject.toml", "CLAIMS.md", "Makefile"):
+    for name in "README.md CLAIMS.md Makefile pyproject.toml requirements.txt environment.yml".split():
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "data").symlink_to(ROOT / "data")
     return tmp_path

@@ -57,9 +57,7 @@ def rows(size: Size) -> list[Row]:
     for recipe in RECIPES:
         with watched():
             seconds, reached = zip(*(run(recipe, train, test, seed) for seed in range(recipe.seeds)), strict=True)
-        worst, mean, seeds = 100 * min(reached), 100 * statistics.fmean(reached), f"{len(reached)} seeds"
-        remark = f"reached {mean:.1f} %" + (
-            f" (mean of {seeds}, lowest {worst:.1f})" if len(reached) > 1 else " (1 seed)"
-        )
+        of = f"mean of {len(reached)} seeds, lowest {100 * min(reached):.1f}" if len(reached) > 1 else "1 seed"
+        remark = f"reached {100 * statistics.fmean(reached):.1f} % ({of})"
         rows.append(Row(f"{recipe.percent} % test accuracy: {recipe}", remark, list(seconds), unit="s"))
     return rows

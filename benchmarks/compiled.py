@@ -5,35 +5,31 @@ import shutil
 import statistics
 import tempfile
 import time
+from functools import partial
 from unittest.mock import patch
 
 import torch
 
-from .loops import bare_loop, network, training_images
-from .measure import Row, Size, Skipped, images_per_second, interleaved
+from .loops import bare_loop, network, ready, training_images
+from .measure import Row, Size, Skipped, speeds
 
 
 def rows(size: Size) -> list[Row | Skipped]:
     if shutil.which(os.environ.get("CXX", "g++")) is None:
         return [Skipped("bare loop, `torch.compile`", "no C++ compiler")]
     train = training_images(size)
-    ready = train.images.float().div(255), train.targets
-    eager, model = network(train), network(train)
+    columns, eager, model = ready(train), network(train), network(train)
     # An empty cache: a reader's first run, not his second.
     with tempfile.TemporaryDirectory() as cache, patch.dict(os.environ, TORCHINDUCTOR_CACHE_DIR=cache):
         try:
             compiled, start = torch.compile(model), time.perf_counter()
-            bare_loop(*(column[: size.batch] for column in ready), compiled, size.batch)
+            bare_loop(*(column[: size.batch] for column in columns), compiled, size.batch)
             seconds = time.perf_counter() - start
-            models = {"eager": eager, "compiled": compiled}
-            arms = {
-                name: images_per_second(lambda model=model: bare_loop(*ready, model, size.batch), size.images)
-                for name, model in models.items()
-            }
-            speeds = interleaved(arms, size.rounds)
+            works = {model: partial(bare_loop, *columns, model, size.batch) for model in (eager, compiled)}
+            plain, faster = speeds(works, size.images, size.rounds).values()
         finally:
             torch.compiler.reset()
-    row = Row("bare loop, `torch.compile`, once it runs", "bare loop", speeds["compiled"], speeds["eager"])
+    row = Row("bare loop, `torch.compile`, once it runs", "bare loop", faster, plain)
     return [row, Row("`torch.compile`, first step", paid_back(seconds, row, size.batch), [seconds], unit="s")]
 
 

@@ -21,11 +21,9 @@ def noted(folder: Path) -> list[dict]:
 
 def row(budget: str, runs: list[dict]) -> Row:
     measured = [run for run in runs if run.get("budget") == budget]
-    machine = ", ".join(
-        sorted({f"{run['cpus']} cores" if run["device"] == "cpu" else run["device"] for run in measured})
-    )
+    machines = {f"{run['cpus']} cores" if run["device"] == "cpu" else run["device"] for run in measured}
     minutes = sum(run["seconds"] for run in measured) / 60
-    remark = f"{len(measured)} of {len(runs)} lessons" + f", {machine}" * bool(machine)
+    remark = ", ".join([f"{len(measured)} of {len(runs)} lessons", *sorted(machines)])
     return Row(f"the whole course at `{budget}`", remark, [minutes], unit="minutes")
 
 

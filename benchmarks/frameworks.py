@@ -23,7 +23,7 @@ from tdnn_helpers.models.networks import channel_statistics
 from tdnn_helpers.train.loop import sgd
 
 from .loops import AUGMENT, fit_with_everything, network, training_images, validation_images
-from .measure import Row, Size, Skipped, images_per_second, interleaved
+from .measure import Row, Size, Skipped, speeds
 
 Work = Callable[[], object]
 SETTINGS = sgd().keywords  # lr, momentum, nesterov, weight_decay: the same for everybody
@@ -186,36 +186,23 @@ def keras(train: Split, val: Split, batch: int) -> Work:
 
     def model():
         keras.utils.set_random_seed(0)
-        blocks = [
-            [
-                layers.Conv2D(channels, 3, padding="same", use_bias=False),
-                layers.MaxPooling2D(padding="same"),
-                layers.BatchNormalization(axis=1),
-                layers.ReLU(),
-            ]
-            for channels in (16, 32, 64)
+        stack = [
+            layers.Input((1, pixels, pixels)),
+            layers.RandomTranslation(2 / pixels, 2 / pixels, fill_mode="constant", interpolation="nearest"),
+            layers.RandomFlip("horizontal"),
+            layers.Rescaling(1 / 255 / stds[0], -means[0] / stds[0]),
         ]
-        return keras.Sequential(
-            [
-                layers.Input((1, pixels, pixels)),
-                layers.RandomTranslation(2 / pixels, 2 / pixels, fill_mode="constant", interpolation="nearest"),
-                layers.RandomFlip("horizontal"),
-                layers.Rescaling(1 / 255 / stds[0], -means[0] / stds[0]),
-                *sum(blocks, []),
-                layers.GlobalAveragePooling2D(),
-                layers.Dense(len(train.classes)),
-            ]
-        )
+        for channels in (16, 32, 64):
+            stack += [layers.Conv2D(channels, 3, padding="same", use_bias=False), layers.MaxPooling2D(padding="same")]
+            stack += [layers.BatchNormalization(axis=1), layers.ReLU()]
+        return keras.Sequential([*stack, layers.GlobalAveragePooling2D(), layers.Dense(len(train.classes))])
 
     def work() -> None:
-        names = {"lr": "learning_rate"}
+        options = {"learning_rate" if name == "lr" else name: value for name, value in SETTINGS.items()}
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         with keras.device("cpu"):
             net = model()
-            net.compile(
-                optimizer=keras.optimizers.SGD(**{names.get(name, name): value for name, value in SETTINGS.items()}),
-                loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-                metrics=["accuracy"],
-            )
+            net.compile(optimizer=keras.optimizers.SGD(**options), loss=loss, metrics=["accuracy"])
             net.fit(*data[0], batch_size=batch, epochs=1, validation_data=data[1])
 
     return work
@@ -251,12 +238,16 @@ def rows(size: Size) -> list[Row | Skipped]:
     size = Size(max(2, size.rounds - 2), 2 * size.steps, size.batch)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        names = [FIT, *filter(installed, ARMS)]
-        arms = {name: images_per_second(work(name, size), size.images) for name in names}
-        speeds = interleaved(arms, size.rounds)
+        works = {name: work(name, size) for name in (FIT, *filter(installed, ARMS))}
+        found = speeds(works, size.images, size.rounds)
+    return against_fit(found, "", "`fit` with everything, shift and flip")
+
+
+def against_fit(found: dict[str, list[float]], what: str, fit: str, unit: str = "images/s") -> list[Row | Skipped]:
+    """A row for each arm, with `what` before its name: what was found, against what was found for `fit`."""
     return [
-        Row(name, "`fit` with everything, shift and flip", speeds[name], speeds[FIT])
-        if name in speeds
-        else Skipped(name, "not installed")
+        Row(f"{what}{name}", fit, found[name], found[FIT], unit)
+        if name in found
+        else Skipped(f"{what}{name}", "not installed")
         for name in ARMS
     ]

@@ -12,7 +12,7 @@ from tdnn_helpers.data.split import Split
 from tdnn_helpers.models.networks import small_cnn
 from tdnn_helpers.train.loop import fit, sgd
 
-from .measure import Row, Size, images_per_second, interleaved
+from .measure import Row, Size, speeds
 
 AUGMENT = chain(shift(2), flip)
 VAL_SHARE = 60  # one validation image for each 60 of training, as 1,000 after an epoch of 60,000
@@ -24,6 +24,11 @@ def training_images(size: Size) -> Split:
 
 def validation_images(size: Size) -> Split:
     return load("fashion-mnist")[-max(size.images // VAL_SHARE, 1) :]
+
+
+def ready(split: Split) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images as float32 and targets, for the bare loop."""
+    return split.images.float().div(255), split.targets
 
 
 def network(split: Split) -> torch.nn.Module:
@@ -62,20 +67,18 @@ def fit_with_everything(train: Split, val: Split, batch: int, augment: Augment |
 
 def rows(size: Size) -> list[Row]:
     train, val = training_images(size), validation_images(size)
-    ready = train.images.float().div(255), train.targets
-
-    def bare(augment=None):
-        return images_per_second(lambda: bare_loop(*ready, network(train), size.batch, augment), size.images)
-
-    def full(augment=None):
-        return images_per_second(lambda: fit_with_everything(train, val, size.batch, augment), size.images)
-
-    arms = {"bare": bare(), "fit": full(), "bare, augmented": bare(AUGMENT), "fit, augmented": full(AUGMENT)}
-    speeds = interleaved(arms, size.rounds)
+    images = ready(train)
+    works = {
+        "bare": lambda: bare_loop(*images, network(train), size.batch),
+        "fit": lambda: fit_with_everything(train, val, size.batch, None),
+        "bare, augmented": lambda: bare_loop(*images, network(train), size.batch, AUGMENT),
+        "fit, augmented": lambda: fit_with_everything(train, val, size.batch),
+    }
+    bare, full, bare_augmented, full_augmented = speeds(works, size.images, size.rounds).values()
     everything = "`fit` with metrics, bar, validation, checkpoints"
     return [
-        Row("bare loop, shift and flip", "bare loop", speeds["bare, augmented"], speeds["bare"]),
-        Row(everything, "bare loop", speeds["fit"], speeds["bare"]),
-        Row(f"{everything}, shift and flip", "bare loop", speeds["fit, augmented"], speeds["bare"]),
-        Row("the same", "bare loop, shift and flip", speeds["fit, augmented"], speeds["bare, augmented"]),
+        Row("bare loop, shift and flip", "bare loop", bare_augmented, bare),
+        Row(everything, "bare loop", full, bare),
+        Row(f"{everything}, shift and flip", "bare loop", full_augmented, bare),
+        Row("the same", "bare loop, shift and flip", full_augmented, bare_augmented),
     ]

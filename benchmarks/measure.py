@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 
@@ -106,12 +106,17 @@ def images_per_second(work: Callable[[], object], images: int) -> Callable[[], f
     return run
 
 
-def interleaved(arms: dict[str, Callable[[], float]], rounds: int, *, warm_up: bool = True) -> dict[str, list[float]]:
+def speeds(works: dict[Hashable, Callable[[], object]], images: int, rounds: int) -> dict[Hashable, list[float]]:
+    """Images a second of every work, each of which trains so many images, round by round."""
+    return interleaved({name: images_per_second(work, images) for name, work in works.items()}, rounds)
+
+
+def interleaved(arms: dict[Hashable, Callable[[], float]], rounds: int, *, warm_up: bool = True) -> dict:
     """Speeds of every arm, round by round; the first round of all, which warms up, is thrown away."""
-    speeds: dict[str, list[float]] = {name: [] for name in arms}
+    found: dict[Hashable, list[float]] = {name: [] for name in arms}
     for number in range(-1 if warm_up else 0, rounds):
         for name in list(arms) if number % 2 else reversed(arms):
             speed = arms[name]()
             if number >= 0:
-                speeds[name].append(speed)
-    return speeds
+                found[name].append(speed)
+    return found

@@ -25,23 +25,21 @@ def peak(work: Callable[[], object]) -> float:
 
     this, done, most = psutil.Process(), threading.Event(), 0
 
-    def look() -> None:
-        nonlocal most
-        now = this.memory_info().rss
-        for child in this.children(recursive=True):
-            with suppress(psutil.Error):  # a child may end at any moment
-                now += child.memory_full_info().uss
-        most = max(most, now)
-
     def watch() -> None:
-        while not done.wait(0.02):
-            look()
+        nonlocal most
+        last = False
+        while not last:  # once more at the end
+            last = done.wait(0.02)
+            now = this.memory_info().rss
+            for child in this.children(recursive=True):
+                with suppress(psutil.Error):  # a child may end at any moment
+                    now += child.memory_full_info().uss
+            most = max(most, now)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
         work()
-        look()
     finally:
         done.set()
         watcher.join()
@@ -60,15 +58,9 @@ def rows(size: Size) -> list[Row | Skipped]:
     names = [name for name in frameworks.ARMS if frameworks.installed(name)]
     numbers = size.steps, size.batch, torch.get_num_threads()
     peaks = {name: [in_process("memory", name, *numbers)] for name in [frameworks.FIT, *names, *COMPARE]}
-    ours, (one, two) = peaks[frameworks.FIT], COMPARE
-    others = [
-        Row(f"memory: {name}", "memory: `fit`", peaks[name], ours, "MB")
-        if name in peaks
-        else Skipped(f"memory: {name}", "not installed")
-        for name in frameworks.ARMS
-    ]
-    together = Row(f"memory: {two}", f"memory: {one}", peaks[two], peaks[one], "MB")
-    return [Row("memory: `fit` with everything", "", ours, unit="MB"), *others, together]
+    ours, (one, two) = Row("memory: `fit` with everything", "", peaks[frameworks.FIT], unit="MB"), COMPARE
+    others = frameworks.against_fit(peaks, "memory: ", "memory: `fit`", "MB")
+    return [ours, *others, Row(f"memory: {two}", f"memory: {one}", peaks[two], peaks[one], "MB")]
 
 
 if __name__ == "__main__":

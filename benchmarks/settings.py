@@ -11,8 +11,8 @@ from tdnn_helpers.data.split import Split
 from tdnn_helpers.models.networks import mlp
 from tdnn_helpers.train.loop import fit, sgd
 
-from .loops import bare_loop, network, training_images
-from .measure import Row, Size, Skipped, images_per_second, in_process, interleaved
+from .loops import bare_loop, network, ready, training_images
+from .measure import Row, Size, Skipped, images_per_second, in_process, interleaved, speeds
 
 
 def has_amx() -> bool:
@@ -28,10 +28,9 @@ def allocator(size: Size) -> list[Row]:
     Fashion-MNIST there is nothing left to gain.
     """
     numbers = max(size.steps // 10, 5), size.batch, torch.get_num_threads()
-    arms = {name: partial(in_process, "settings", keep, *numbers) for name, keep in (("kept", 1), ("handed back", 0))}
-    speeds = interleaved(arms, max(2, size.rounds - 2), warm_up=False)
-    what = "`fit` on 64-pixel colour images, freed memory"
-    return [Row(f"{what} kept", "the same, handed back", speeds["kept"], speeds["handed back"])]
+    arms = {keep: partial(in_process, "settings", keep, *numbers) for keep in (1, 0)}
+    kept, handed_back = interleaved(arms, max(2, size.rounds - 2), warm_up=False).values()
+    return [Row("`fit` on 64-pixel colour images, freed memory kept", "the same, handed back", kept, handed_back)]
 
 
 def one_process(keep: int, steps: int, batch: int, threads: int) -> float:
@@ -50,8 +49,7 @@ def one_process(keep: int, steps: int, batch: int, threads: int) -> float:
 def on_cpu(size: Size) -> list[Row]:
     """The bare loop of the small CNN under one setting each."""
     train = training_images(size)
-    images, targets = train.images.float().div(255), train.targets
-    threads = torch.get_num_threads()
+    (images, targets), threads = ready(train), torch.get_num_threads()
 
     def arm(precision=None, memory_format=torch.channels_last, threads=threads, **kernels):
         def work():
@@ -60,36 +58,32 @@ def on_cpu(size: Size) -> list[Row]:
             inputs, optimizer = images.to(memory_format=memory_format), partial(sgd(), **kernels)
             bare_loop(inputs, targets, model, size.batch, precision=precision, optimizer=optimizer)
 
-        return images_per_second(work, size.images)
+        return work
 
-    arms = {"plain": arm(), "bare loop, images contiguous (NCHW)": arm(memory_format=torch.contiguous_format)}
-    arms["bare loop, 2 threads" if threads == 1 else "bare loop, 1 thread"] = arm(threads=2 if threads == 1 else 1)
-    arms["bare loop, fused SGD"] = arm(fused=True)
-    arms["bare loop, foreach SGD"] = arm(foreach=True)
+    works = {"plain": arm(), "bare loop, images contiguous (NCHW)": arm(memory_format=torch.contiguous_format)}
+    works["bare loop, 2 threads" if threads == 1 else "bare loop, 1 thread"] = arm(threads=2 if threads == 1 else 1)
+    works |= {"bare loop, fused SGD": arm(fused=True), "bare loop, foreach SGD": arm(foreach=True)}
     if has_amx():
-        arms["bare loop, bfloat16 autocast (AMX)"] = arm(torch.bfloat16)
+        works["bare loop, bfloat16 autocast (AMX)"] = arm(torch.bfloat16)
     try:
-        speeds = interleaved(arms, size.rounds)
+        found = speeds(works, size.images, size.rounds)
     finally:
         torch.set_num_threads(threads)
-    plain = speeds.pop("plain")
-    return [Row(name, "bare loop", values, plain) for name, values in speeds.items()]
+    plain = found.pop("plain")
+    return [Row(name, "bare loop", values, plain) for name, values in found.items()]
 
 
 def launches(size: Size) -> list[Row]:
     """The optimizer where a step is so short that calling kernels is most of it."""
     train = training_images(size)
-    images = train.images.float().div(255)
+    images = ready(train)
 
-    def arm(**kernels):
-        def work():
-            torch.manual_seed(0)
-            bare_loop(images, train.targets, mlp(train), size.batch, optimizer=partial(sgd(), **kernels))
+    def work(**kernels):
+        torch.manual_seed(0)
+        bare_loop(*images, mlp(train), size.batch, optimizer=partial(sgd(), **kernels))
 
-        return images_per_second(work, size.images)
-
-    speeds = interleaved({"plain": arm(), "fused": arm(fused=True)}, size.rounds)
-    return [Row("bare loop, MLP (128 hidden), fused SGD", "bare loop, MLP", speeds["fused"], speeds["plain"])]
+    plain, fused = speeds({"plain": work, "fused": partial(work, fused=True)}, size.images, size.rounds).values()
+    return [Row("bare loop, MLP (128 hidden), fused SGD", "bare loop, MLP", fused, plain)]
 
 
 def on_gpu(size: Size) -> list[Row | Skipped]:
@@ -98,14 +92,12 @@ def on_gpu(size: Size) -> list[Row | Skipped]:
         return [Skipped(f"`fit` on a GPU, {name}", "no GPU") for name in precisions]
     train = training_images(Size(size.rounds, 10 * size.steps, size.batch))
 
-    def arm(precision):
-        work = partial(fit, train=train, epochs=1, batch_size=size.batch, precision=precision, device="cuda")
-        return images_per_second(lambda: work(network(train)), len(train))
+    def work(precision):
+        fit(network(train), train, epochs=1, batch_size=size.batch, precision=precision, device="cuda")
 
-    speeds = interleaved(
-        {name: arm(kind) for name, kind in {"plain": torch.float32, **precisions}.items()}, size.rounds
-    )
-    return [Row(f"`fit` on a GPU, {name}", "float32", speeds[name], speeds["plain"]) for name in precisions]
+    works = {name: partial(work, kind) for name, kind in {"plain": torch.float32, **precisions}.items()}
+    found = speeds(works, len(train), size.rounds)
+    return [Row(f"`fit` on a GPU, {name}", "float32", found[name], found["plain"]) for name in precisions]
 
 
 def rows(size: Size) -> list[Row | Skipped]:

@@ -1,6 +1,7 @@
 """Several seeds of one small network trained as one: each operation runs once for all of them (``torch.func``)."""
 
 import copy
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +12,8 @@ from tdnn_helpers.data.split import Split
 from tdnn_helpers.models.networks import mlp
 from tdnn_helpers.train.loop import sgd
 
-from .loops import bare_loop, training_images
-from .measure import Row, Size, images_per_second, interleaved
+from .loops import bare_loop, ready, training_images
+from .measure import Row, Size, speeds
 
 SEEDS = 5
 HIDDEN = {"a linear model": (), "MLP (128 hidden)": (128,)}
@@ -51,16 +52,13 @@ def as_one(models: list[nn.Module], images: torch.Tensor, targets: torch.Tensor,
 
 def rows(size: Size) -> list[Row]:
     train = training_images(size)
-    ready = train.images.float().div(255), train.targets
-    rows = []
+    images, rows = ready(train), []
     for name, hidden in HIDDEN.items():
-        arms = {
-            arm.__name__: images_per_second(
-                lambda arm=arm, hidden=hidden: arm(networks(train, hidden), *ready, size.batch), SEEDS * size.images
-            )
-            for arm in (one_by_one, as_one)
-        }
-        speeds = interleaved(arms, size.rounds)
-        what = f"{SEEDS} seeds of {name} as one stacked model"
-        rows.append(Row(what, "one after the other", speeds["as_one"], speeds["one_by_one"]))
+
+        def work(way, hidden=hidden):
+            way(networks(train, hidden), *images, size.batch)
+
+        works = {way: partial(work, way) for way in (one_by_one, as_one)}
+        alone, together = speeds(works, SEEDS * size.images, size.rounds).values()
+        rows.append(Row(f"{SEEDS} seeds of {name} as one stacked model", "one after the other", together, alone))
     return rows

@@ -6,7 +6,7 @@ from tdnn_helpers.evidence.comparison import compare
 from tdnn_helpers.train.loop import fit, sgd
 
 from .loops import network, training_images
-from .measure import Row, Size, images_per_second, interleaved
+from .measure import Row, Size, speeds
 
 RATES = (0.01, 0.03, 0.1, 0.3)
 SEEDS = 5
@@ -31,11 +31,10 @@ def images(size: Size) -> int:
 
 
 def rows(size: Size) -> list[Row]:
-    arms = {"two": (2, 1), "one": (1, 1), "threads": (1, 2)}
-    works = {name: images_per_second(work(size, *arm), images(size)) for name, arm in arms.items()}
-    speeds = interleaved(works, max(2, size.rounds - 2))  # the warm-up starts the processes
+    works = {arm: work(size, *arm) for arm in ((2, 1), (1, 1), (1, 2))}
+    two, one, threads = speeds(works, images(size), max(2, size.rounds - 2)).values()  # a warm-up starts the processes
     what = f"`compare`, {len(RATES)} arms × {SEEDS} seeds, 2 workers"
     return [
-        Row(what, "the same, one run after the other", speeds["two"], speeds["one"]),
-        Row(what, "the same, one after the other, 2 threads", speeds["two"], speeds["threads"]),
+        Row(what, "the same, one run after the other", two, one),
+        Row(what, "the same, one after the other, 2 threads", two, threads),
     ]

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from . import NOTEBOOKS, ROOT, address, claims, readme, renewal, running, scaffold, stale
-from .pages.building import build
+from .pages import building
 
 
 def run(folder: Path, lessons: list[str]) -> int:
@@ -30,39 +30,9 @@ def redraw(lessons: list[str]) -> int:
     return running.run(NOTEBOOKS, lessons, keep_times=True)
 
 
-def pages(notebooks: Path, site: Path) -> None:
-    """Draw the notebooks of a folder, as they are, as pages that need no network."""
-    build(notebooks.resolve(), site.resolve())
-
-
 def write_claims() -> None:
     """Write CLAIMS.md from the ledger and the recorded verdicts."""
     (ROOT / "CLAIMS.md").write_text(claims.page(), encoding="utf-8")
-
-
-def write_readme() -> None:
-    """Write the README's table of lessons."""
-    path = ROOT / "README.md"
-    path.write_text(readme.with_table(path.read_text(encoding="utf-8")), encoding="utf-8")
-
-
-def say_stale() -> int:
-    """Say which lessons show results that are older than their code; exit code 1 if there is one."""
-    return stale.say()
-
-
-def renew(old: str, lessons: list[str]) -> int:
-    """Prove that the results of OLD, a commit, still stand, and renew their digest; exit code 1 where it fails.
-
-    Equal digests of both trees are a proof: code only moved. Else the lesson runs at the smoke budget in both trees,
-    and all outputs must be equal, but for durations. A lesson that fails the proof needs `make claims LESSONS=…`.
-    """
-    return renewal.renew(old, lessons)
-
-
-def new(name: str, title: str) -> None:
-    """Make the skeleton of a new lesson: notebook, exercises and teaching guide. NAME is like 13_ensembles."""
-    print(scaffold.make(name, title))
 
 
 def fork(repository: str) -> None:
@@ -81,8 +51,9 @@ def setup() -> None:
     print(address.setup_cell())
 
 
-COMMANDS = {"run": run, "redraw": redraw, "pages": pages, "claims": write_claims, "readme": write_readme}
-COMMANDS |= {"stale": say_stale, "renew": renew, "new": new, "fork": fork, "release": release, "setup": setup}
+COMMANDS = {"run": run, "redraw": redraw, "pages": building.build, "claims": write_claims, "readme": readme.write}
+COMMANDS |= {"stale": stale.say, "renew": renewal.renew, "new": scaffold.make}
+COMMANDS |= {"fork": fork, "release": release, "setup": setup}
 
 
 def main(words: list[str] | None = None) -> int:

@@ -2,7 +2,6 @@
 that name both, the setup cell and the Colab badge. pyproject.toml holds them; `fork` and `release` change them."""
 
 import re
-from pathlib import Path
 
 from . import ROOT
 
@@ -18,24 +17,24 @@ if not os.path.exists(course) and os.system(clone + " --branch {ref}") != 0 and 
 sys.path.insert(0, course)"""
 
 
-def _stated(key: str, root: Path) -> str:
-    return re.search(rf'^{key} = "(.+?)"', (root / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)[1]
+def _stated(key: str) -> str:
+    return re.search(rf'^{key} = "(.+?)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)[1]
 
 
-def repository(root: Path = ROOT) -> str:
+def repository() -> str:
     """The address of the course's repository."""
-    return _stated("Repository", root)
+    return _stated("Repository")
 
 
-def ref(root: Path = ROOT) -> str:
+def ref() -> str:
     """The branch or tag that a reader gets."""
-    return _stated("ref", root)
+    return _stated("ref")
 
 
-def setup_cell(root: Path = ROOT) -> str:
+def setup_cell() -> str:
     """The source of a notebook's first code cell, which is tagged "setup". A fork may lack the tag: then it gets the
     default branch."""
-    return SETUP.format(repository=repository(root), ref=ref(root))
+    return SETUP.format(repository=repository(), ref=ref())
 
 
 def _on_colab(repository: str, ref: str) -> str:
@@ -44,11 +43,11 @@ def _on_colab(repository: str, ref: str) -> str:
 
 def badge(notebook: str) -> str:
     """The Markdown of the badge that opens notebooks/`notebook` (a file name) on Colab."""
-    address = f"{_on_colab(repository(), ref())}notebooks/{notebook}"
-    return f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({address})"
+    colab = "https://colab.research.google.com/assets/colab-badge.svg"
+    return f"[![Open in Colab]({colab})]({_on_colab(repository(), ref())}notebooks/{notebook})"
 
 
-def move(address: str, new_ref: str, root: Path = ROOT) -> list[str]:
+def move(address: str, new_ref: str) -> list[str]:
     """Writes another address and ref into the files that carry the old ones; returns the names of these files.
 
     Raises ValueError if Colab could not open it: it opens repositories on GitHub.
@@ -58,7 +57,7 @@ def move(address: str, new_ref: str, root: Path = ROOT) -> list[str]:
         raise ValueError(f"{address} is no address like https://github.com/NAME/REPO.")
     if not re.fullmatch(r"\w[\w.-]*", new_ref):
         raise ValueError(f"{new_ref} is no name of a tag, such as v1.2.0.")
-    old, old_ref = repository(root), ref(root)
+    old, old_ref = repository(), ref()
     changes = {  # in this order: the old address may begin the new one
         re.escape(_on_colab(old, old_ref)): _on_colab(new, new_ref),
         rf'--branch {re.escape(old_ref)}(?=\\?")': f"--branch {new_ref}",
@@ -66,7 +65,7 @@ def move(address: str, new_ref: str, root: Path = ROOT) -> list[str]:
         rf"{re.escape(old)}(?![\w-])": new,
     }
     changed = []
-    for path in [root / "pyproject.toml", root / "README.md", *sorted((root / "notebooks").glob("*.ipynb"))]:
+    for path in [ROOT / "pyproject.toml", ROOT / "README.md", *sorted((ROOT / "notebooks").glob("*.ipynb"))]:
         text = moved = path.read_bytes().decode()
         for before, after in changes.items():
             moved = re.sub(before, after, moved)

@@ -11,10 +11,10 @@ from pathlib import Path
 import jinja2
 import nbformat
 
-from tdnn_helpers.evidence.claims import SYMBOLS, ledger
+from tdnn_helpers.evidence.claims import SYMBOLS, by_todays_rule, ledger
 
 from . import NOTEBOOKS
-from .lesson import recorded
+from .lesson import verdicts_of
 
 
 def places(notebook: nbformat.NotebookNode) -> dict[str, str]:
@@ -34,9 +34,9 @@ def settled(folder: Path = NOTEBOOKS) -> dict[str, dict]:
     """claim id → the record of its verdict, for each claim that was judged by the rule that the ledger holds today."""
     records = {}
     for path in sorted(folder.glob("*.ipynb")):
-        records |= recorded(path.stem, folder)
-    rules = {claim["id"]: claim["rule"] for claim in ledger()["claims"]}
-    return {claim: row for claim, row in records.items() if claim in rules and row.get("rule") == rules[claim]}
+        records |= verdicts_of(path)
+    found = ((claim, records.get(claim["id"], {})) for claim in ledger()["claims"])
+    return {claim["id"]: record for claim, record in found if by_todays_rule(record, claim)}
 
 
 def evidence(record: dict) -> str:
@@ -48,23 +48,20 @@ def evidence(record: dict) -> str:
 
 def page(folder: Path = NOTEBOOKS) -> str:
     """CLAIMS.md as Markdown: a count, a table of all claims, and the statements of the paper that need repair."""
-    records, where = settled(folder), {}
+    records, where, known = settled(folder), {}, {claim["id"]: claim for claim in ledger()["claims"]}
     for path in sorted(folder.glob("*.ipynb")):
         where |= places(nbformat.read(path, as_version=4))
 
-    rows, counts = [], Counter()
-    for claim in ledger()["claims"]:
-        record = records.get(claim["id"])
-        counts[record["verdict"] if record else "open"] += 1
-        part = where.get(claim["id"], "").lower()
+    rows, counts, larger = [], Counter(), []
+    for name, claim in known.items():
+        counts[records[name]["verdict"] if name in records else "open"] += 1
+        part = where.get(name, "").lower()
         place = f"lesson {int(claim['lesson'][:2])}" + f", {part}" * bool(part)
-        rows.append(_row(claim, record, f"[{place}](notebooks/{claim['lesson']}.ipynb)"))
-
-    larger, known = [], {claim["id"]: claim for claim in ledger()["claims"]}
+        rows.append(_row(claim, records.get(name), f"[{place}](notebooks/{claim['lesson']}.ipynb)"))
     for path in sorted((folder / "verdicts" / "full").glob("*.json")):
         for name, record in json.loads(path.read_text(encoding="utf-8")).items():
             machine = f"{record['device']}, torch {record['versions']['torch']}"
-            machine += "; judged by an earlier version of the rule" * (record["rule"] != known[name]["rule"])
+            machine += "; judged by an earlier version of the rule" * (not by_todays_rule(record, known[name]))
             larger.append(_row(known[name], record, _cell(machine)))
 
     total = " · ".join(f"{SYMBOLS[name]} {name}: {counts[name]}" for name in SYMBOLS if name in counts)

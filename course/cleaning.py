@@ -16,11 +16,9 @@ def clean(notebook: NotebookNode) -> NotebookNode:
 
     Kept metadata: kernelspec (always python3), language, "tdnn"; a cell's tags; a PNG's alternative text and size.
     """
-    measured = notebook.metadata.get("tdnn")
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    notebook.metadata = from_dict({"kernelspec": kernel, "language_info": {"name": "python"}})
-    if measured:
-        notebook.metadata["tdnn"] = measured
+    kept = {"tdnn": notebook.metadata["tdnn"]} if notebook.metadata.get("tdnn") else {}
+    notebook.metadata = from_dict({"kernelspec": kernel, "language_info": {"name": "python"}, **kept})
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     taken = set()
     for position, cell in enumerate(notebook.cells):

@@ -55,32 +55,32 @@ def cost(measured: dict) -> str:
     return f"{time} on " + (f"{cpus} CPU core{'s' if cpus > 1 else ''}" if machine == "cpu" else machine)
 
 
-def recorded(lesson: str, folder: Path = NOTEBOOKS) -> dict[str, dict]:
-    """The verdicts that the run of a lesson recorded beside its notebook, by claim id; empty if there are none."""
-    path = folder / "verdicts" / f"{lesson}.json"
+def verdicts_of(notebook: Path) -> dict[str, dict]:
+    """claim id → the verdict that the run of a lesson recorded beside its notebook; empty if there are none."""
+    path = notebook.parent / "verdicts" / f"{notebook.stem}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def read_lesson(path: Path) -> Lesson:
-    """Reads a notebook, and the verdicts/<name>.json in the folder beside it if there is one."""
+    """Reads a notebook and its verdicts."""
     notebook = nbformat.read(path, as_version=4)
     text = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     title = re.search(r"^# +(.+)$", text, re.MULTILINE)
     # The description is the first paragraph of plain prose: no heading, badge, picture, table, list or HTML.
     prose = [part for part in re.split(r"\n\s*\n", text) if re.match(r"[\w\"“_$`(]|\*\S", part)]
-    verdicts = recorded(path.stem, path.parent)
+    kinds = (kind for row in verdicts_of(path).values() for kind in VERDICTS if row["verdict"].startswith(kind))
     return Lesson(
         path=path,
         title=title[1].strip() if title else path.stem,
         description=" ".join(prose[0].split()) if prose else "",
         measured=dict(notebook.metadata.get("tdnn", {})),
-        verdicts=Counter(kind for row in verdicts.values() for kind in VERDICTS if row["verdict"].startswith(kind)),
+        verdicts=Counter(kinds),
     )
 
 
 def lessons(folder: Path = NOTEBOOKS) -> list[Lesson]:
     """The lessons of a folder, in the order of their file names."""
-    return [read_lesson(path) for path in sorted(Path(folder).glob("*.ipynb"))]
+    return [read_lesson(path) for path in sorted(folder.glob("*.ipynb"))]
 
 
 def tell_time(notebook: nbformat.NotebookNode, measured: dict) -> None:

@@ -2,6 +2,7 @@
 
 import re
 
+from . import ROOT
 from .address import badge
 from .lesson import VERDICTS, lessons
 
@@ -15,16 +16,17 @@ def marked(text: str, mark: str, content: str) -> str:
     return f"{before}{start}{content}\n{end}{rest.partition(end)[2]}"
 
 
-def lesson_table() -> str:
-    """One row a lesson, with its last measured time and its verdicts."""
+def with_table(text: str) -> str:
+    """The README's text with its table of lessons renewed: a row each, with its last measured time and its verdicts."""
     rows = ["| lesson | measured | claims: hold / refuted / not shown / by reading | |", "|---|---|---|---|"]
     for lesson in lessons():
         counts = " / ".join(str(lesson.verdicts[verdict]) for verdict in VERDICTS) if lesson.verdicts else "–"
         name = lesson.path.name
         rows.append(f"| [{lesson.title}](notebooks/{name}) | {lesson.cost} | {counts} | {badge(name)} |")
-    return "\n".join(rows)
+    return marked(text, "lessons", "\n".join(rows))
 
 
-def with_table(text: str) -> str:
-    """The README's text with its table of lessons renewed."""
-    return marked(text, "lessons", lesson_table())
+def write() -> None:
+    """Write the README's table of lessons."""
+    path = ROOT / "README.md"
+    path.write_text(with_table(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -22,7 +22,7 @@ from tdnn_helpers.evidence.definitions import Definitions
 
 from . import ROOT
 from .running import execute, paths_of
-from .stale import digest, recorded
+from .stale import digest, stamp
 
 DURATION = re.compile(r"\d+(?:[.,]\d+)*\s?(?:µs|ms|s|min|h|(?:micro|milli)?seconds?|minutes?|hours?)\b")
 
@@ -83,9 +83,9 @@ def tree_of(commit: str) -> Iterator[Path]:
 
 def up_to_date(tree: Path) -> set[str]:
     """The lessons whose results are of their code, as the tree's own program says."""
-    program = ["-m", "course", "stale"] if (tree / "course").exists() else ["site/sources.py"]
     own = os.environ | {"PYTHONPATH": str(tree)}
-    said = subprocess.run([sys.executable, *program], cwd=tree, env=own, capture_output=True, text=True).stdout
+    program = [sys.executable, "-m", "course", "stale"]
+    said = subprocess.run(program, cwd=tree, env=own, capture_output=True, text=True).stdout
     return set(re.findall(r"^(\w+) is up to date$", said, re.MULTILINE))
 
 
@@ -99,47 +99,52 @@ def smoke(path: Path, runs: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def proof(path: Path, tree: Path, known: set[str]) -> str:
+def proof(path: Path, now: Definitions, tree: Path, then: Definitions, known: set[str]) -> str:
     """How it is known that the results of a lesson stand, in words. `known`: what was up to date in the old tree.
 
     Raises Unproven, with the reason.
     """
-    then = tree / "notebooks" / path.name
-    if not then.exists():
+    before = tree / "notebooks" / path.name
+    if not before.exists():
         raise Unproven("the old tree has no such lesson")
-    old, new = (nbformat.read(place, as_version=4) for place in (then, path))
-    if recorded(old) != recorded(new):
+    old, new = (nbformat.read(place, as_version=4) for place in (before, path))
+    if stamp(old) != stamp(new):
         raise Unproven("it was measured at another time than the old tree's")
-    there = digest(old, Definitions(tree / "tdnn_helpers"))
-    if recorded(old) != there and path.stem not in known:
+    there = digest(old, then)
+    if stamp(old) != there and path.stem not in known:
         raise Unproven("its results were older than its code in the old tree already")
-    if there == digest(new):
+    if there == digest(new, now):
         return "the code only moved"
     if sizes(old) != sizes(new):
         raise Unproven("its sizes changed, and a smoke run cannot see what that means")
     with tempfile.TemporaryDirectory() as runs:
-        found = differences(smoke(then, Path(runs, "old")), smoke(path, Path(runs, "new")))
+        found = differences(smoke(before, Path(runs, "old")), smoke(path, Path(runs, "new")))
     if found:
         lines = [f"  cell {cell}\n    old {one[:300]}\n    new {other[:300]}" for cell, one, other in found[:5]]
         raise Unproven("\n".join([f"{len(found)} cells show something else at the smoke budget", *lines]))
     return "a smoke run shows the same in both trees"
 
 
-def renew(commit: str, names: list[str]) -> int:
-    """Renews the digests of these lessons, or of all; says how, or why not. Returns how many were not renewed."""
-    read = {path: nbformat.read(path, as_version=4) for path in paths_of(names)}
-    waiting = [path for path, notebook in read.items() if recorded(notebook) != digest(notebook)]
-    missed = 0
-    with tree_of(commit) as tree:
-        known = up_to_date(tree)
-        for path in waiting:
+def renew(old: str, lessons: list[str]) -> int:
+    """Prove that the results of OLD, a commit, still stand, and renew their digest; exit code 1 where it fails.
+
+    Equal digests of both trees are a proof: code only moved. Else the lesson runs at the smoke budget in both trees,
+    and all outputs must be equal, but for durations. A lesson that fails the proof needs `make claims LESSONS=…`.
+    """
+    now, missed = Definitions(ROOT / "tdnn_helpers"), 0
+    digests = {path: digest(nbformat.read(path, as_version=4), now) for path in paths_of(lessons)}
+    with tree_of(old) as tree:
+        then, known = Definitions(tree / "tdnn_helpers"), up_to_date(tree)
+        for path, found in digests.items():
+            book = json.loads(path.read_text(encoding="utf-8"))
+            if stamp(nbformat.from_dict(book)) == found:
+                continue
             try:
-                print(f"{path.stem} is renewed: {proof(path, tree, known)}", flush=True)
+                print(f"{path.stem} is renewed: {proof(path, now, tree, then, known)}", flush=True)
             except Unproven as reason:
                 missed += 1
                 print(f"{path.stem} is NOT renewed: {reason}\n  It needs: make claims LESSONS={path.stem}", flush=True)
                 continue
-            book = json.loads(path.read_text(encoding="utf-8"))
-            book["metadata"]["tdnn"]["source"] = digest(read[path])
+            book["metadata"]["tdnn"]["source"] = found
             path.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return missed

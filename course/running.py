@@ -10,6 +10,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from tdnn_helpers.evidence.definitions import Definitions
+
 from . import NOTEBOOKS, ROOT
 from .cleaning import clean
 from .lesson import tell_time
@@ -59,9 +61,8 @@ def machine() -> dict:
     from tdnn_helpers.session import budget
 
     kind = pick_device().type
-    name = torch.cuda.get_device_name() if kind == "cuda" else kind
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"device": name, "cpus": cpus, "budget": budget()}
+    return {"device": torch.cuda.get_device_name() if kind == "cuda" else kind, "cpus": cpus, "budget": budget()}
 
 
 def execute(path: Path, environment: dict[str, str] | None = None) -> tuple[nbformat.NotebookNode, dict, str]:
@@ -70,7 +71,7 @@ def execute(path: Path, environment: dict[str, str] | None = None) -> tuple[nbfo
     Returns the clean notebook, {"seconds": of the whole, "cells": {cell id: seconds}}, and the error ("" if none).
     """
     notebook = nbformat.read(path, as_version=4)
-    progress = Progress(path.stem, len(notebook.cells))
+    progress, error = Progress(path.stem, len(notebook.cells)), ""
     client = NotebookClient(
         notebook,
         timeout=None,
@@ -82,11 +83,9 @@ def execute(path: Path, environment: dict[str, str] | None = None) -> tuple[nbfo
         on_cell_start=progress.cell,
         on_cell_executed=progress.cell_done,
     )
-    error = ""
-    # A RuntimeError is a kernel that died or did not start.
     try:
         client.execute(env=environment or dict(os.environ))
-    except (CellExecutionError, RuntimeError) as failure:
+    except (CellExecutionError, RuntimeError) as failure:  # a RuntimeError is a kernel that died or did not start
         error = str(failure)
     progress.say(f"{'FAILED after' if error else 'done in'} {progress.seconds:.0f} s")
     return clean(notebook), {"seconds": round(progress.seconds), "cells": progress.cells_took}, error
@@ -95,33 +94,33 @@ def execute(path: Path, environment: dict[str, str] | None = None) -> tuple[nbfo
 def paths_of(names: list[str] | tuple = ()) -> list[Path]:
     """The notebooks of the lessons of these names, or of all. Raises FileNotFoundError for a name that none has."""
     paths = [NOTEBOOKS / f"{name}.ipynb" for name in names] or sorted(NOTEBOOKS.glob("*.ipynb"))
-    for path in paths:
-        if not path.exists():
-            raise FileNotFoundError(f"There is no lesson {path.stem}: {path} does not exist.")
+    if missing := next((path for path in paths if not path.exists()), None):
+        raise FileNotFoundError(f"There is no lesson {missing.stem}: {missing} does not exist.")
     return paths
 
 
 def run(folder: Path, names: list[str], keep_times: bool = False) -> int:
     """Runs the lessons of these names, or all; goes on after a failing one, and returns the number of failures.
 
-    The verdicts that the lessons record go to folder/verdicts. The sources in notebooks/ stay untouched unless the
-    folder is notebooks/ itself; there a failing lesson is not written. With `keep_times` a lesson that was measured
-    before goes on telling that time. Raises FileNotFoundError for a name that no notebook has.
+    The verdicts that the lessons record go to folder/verdicts. Into notebooks/ itself a failing lesson is not written.
+    With `keep_times` a lesson that was measured before goes on telling that time. Raises FileNotFoundError for a name
+    that no notebook has.
     """
     paths = paths_of(names)
     os.environ["TDNN_STATIC"] = "1"
     runs = Path(os.environ.setdefault("TDNN_RUNS", str(ROOT / "build" / "runs")))
     where = machine()
+    package = Definitions(ROOT / "tdnn_helpers")  # of the start: whatever an editor changes meanwhile is noticed
     (folder / "verdicts").mkdir(parents=True, exist_ok=True)
     failures = {}
     for path in paths:
         notebook, times, error = execute(path)
         if error:
             failures[path.stem] = error
-            if folder == NOTEBOOKS:
-                continue
+        if error and folder == NOTEBOOKS:
+            continue
         before = notebook.metadata.get("tdnn") if keep_times else None
-        tell_time(notebook, {**(before or {**times, **where}), "source": digest(notebook)})
+        tell_time(notebook, {**(before or {**times, **where}), "source": digest(notebook, package)})
         nbformat.write(notebook, folder / path.name)
         record = runs / "verdicts" / f"{path.stem}.json"
         if record.exists():

@@ -20,11 +20,8 @@ What you write now, besides these three:
 Then: make claims LESSONS={name}"""
 
 
-def make(name: str, title: str) -> str:
-    """Writes the notebook, the exercises and the guide; returns what to do next.
-
-    Raises ValueError for a name unlike 13_ensembles, or one whose number is taken.
-    """
+def make(name: str, title: str) -> None:
+    """Make the skeleton of a new lesson: notebook, exercises and teaching guide. NAME is like 13_ensembles."""
     if not re.fullmatch(r"\d\d_[a-z][a-z0-9_]*", name):
         raise ValueError(f"{name} is no name like 13_ensembles: two digits, then small letters.")
     if taken := [path.stem for path in NOTEBOOKS.glob(f"{name[:2]}_*.ipynb")]:
@@ -48,7 +45,6 @@ def make(name: str, title: str) -> str:
     guide.write_text(filled("guide.md.j2"), encoding="utf-8")
     exercises.write_text(filled("exercises.py.j2"), encoding="utf-8")
     nbformat.write(clean(new_notebook(cells=cells)), NOTEBOOKS / f"{name}.ipynb")
-    front = ROOT / "README.md"
-    front.write_text(readme.with_table(front.read_text(encoding="utf-8")), encoding="utf-8")
+    readme.write()
     made = (f"notebooks/{name}.ipynb", *(str(path.relative_to(ROOT)) for path in (exercises, guide)))
-    return NEXT.format(made=", ".join(made), name=name)
+    print(NEXT.format(made=", ".join(made), name=name))

@@ -12,11 +12,10 @@ from course import NOTEBOOKS, ROOT
 from course.address import badge, setup_cell
 from course.lesson import cost
 from course.pages.drawing import Renderer
-from course.stale import digest, recorded
+from course.stale import digest, stamp
 from tdnn_helpers.evidence.definitions import Definitions
 
 NOW = Definitions(ROOT / "tdnn_helpers")
-
 LONGEST_CELL = 50  # lines, so that a cell fits a laptop's screen
 LARGEST_NOTEBOOK = 600_000  # bytes; GitHub stops drawing large notebooks
 
@@ -26,7 +25,9 @@ def _cells(notebook, kind):
 
 
 def _outputs(notebook):
-    return [(cell, output) for cell in _cells(notebook, "code") for output in cell.outputs]
+    """(where, output, its data) for each output."""
+    found = ((f"in cell {cell.get('id')}", output) for cell in _cells(notebook, "code") for output in cell.outputs)
+    return [(where, output, output.get("data", {})) for where, output in found]
 
 
 def _markdown(notebook) -> str:
@@ -71,27 +72,24 @@ def python3_kernel(notebook, name):
 
 def no_error_outputs(notebook, name):
     """No error, and no warning either: it would show paths of the machine that ran the lesson."""
-    for cell, output in _outputs(notebook):
+    for where, output, _ in _outputs(notebook):
         if output.output_type == "error":
-            yield f"shows an error: {output.ename} in cell {cell.get('id')}"
+            yield f"shows an error: {output.ename} {where}"
         if output.get("name") == "stderr":
-            yield f"shows a warning in cell {cell.get('id')}: {output.text.strip()[:80]}"
+            yield f"shows a warning {where}: {output.text.strip()[:80]}"
 
 
 def no_widget_state(notebook, name):
     """GitHub refuses to draw a notebook with widget state, and a page cannot draw a widget view."""
     if "widgets" in notebook.metadata:
         yield "carries widget state in its metadata"
-    for cell, output in _outputs(notebook):
-        if any("widget" in kind for kind in output.get("data", {})):
-            yield f"carries a widget view in cell {cell.get('id')}"
+    yield from (f"carries a widget view {where}" for where, _, data in _outputs(notebook) if "widget" in " ".join(data))
 
 
 def short_cells(notebook, name):
-    for cell in _cells(notebook, "code"):
-        lines = cell.source.count("\n") + 1
-        if lines > LONGEST_CELL:
-            yield f"has a code cell of {lines} lines ({cell.source.splitlines()[0]})"
+    for lines in (cell.source.splitlines() for cell in _cells(notebook, "code")):
+        if len(lines) > LONGEST_CELL:
+            yield f"has a code cell of {len(lines)} lines ({lines[0]})"
 
 
 def heading_order(notebook, name):
@@ -116,10 +114,8 @@ def plain_python(notebook, name):
 def no_typed_results(notebook, name):
     """A measured number is printed by the run: prose that holds one is wrong after the next run."""
     prose = re.sub(r"\$\$.*?\$\$|\$[^$\n]+\$|`[^`]*`", "", _markdown(notebook), flags=re.DOTALL)
-    for found in re.findall(
-        r"\d+\.\d+ ?(?:%|nats|seconds)|\d ?pp\b|\[[−-]?\d+\.\d+, ?[−-]?\d+\.\d+\]|± ?\d+\.\d+", prose
-    ):
-        yield f"has a result that was typed by hand: {found}"
+    typed = r"\d+\.\d+ ?(?:%|nats|seconds)|\d ?pp\b|\[[−-]?\d+\.\d+, ?[−-]?\d+\.\d+\]|± ?\d+\.\d+"
+    yield from (f"has a result that was typed by hand: {found}" for found in re.findall(typed, prose))
 
 
 def same_setup(notebook, name):
@@ -149,29 +145,26 @@ def says_its_time(notebook, name):
 
 def results_are_of_this_code(notebook, name):
     """What is recorded was measured by the code that stands here: neither the notebook nor the package has changed."""
-    if notebook.metadata.get("tdnn") and recorded(notebook) != digest(notebook, NOW):
+    if notebook.metadata.get("tdnn") and stamp(notebook) != digest(notebook, NOW):
         yield f"shows results that are older than its code: make claims LESSONS={Path(name).stem}"
 
 
 def png_figures_with_alt_text(notebook, name):
-    for cell, output in _outputs(notebook):
-        data = output.get("data", {})
+    for where, output, data in _outputs(notebook):
         if any(kind.startswith("image/") and kind != "image/png" or kind == "application/pdf" for kind in data):
-            yield f"has a figure that is no PNG in cell {cell.get('id')}"
+            yield f"has a figure that is no PNG {where}"
         if re.search(r"<(img|svg|canvas|iframe)\b", data.get("text/html", "")):
-            yield f"has a picture inside an HTML output in cell {cell.get('id')}"
+            yield f"has a picture inside an HTML output {where}"
         if "image/png" in data and not output.metadata.get("image/png", {}).get("alt", "").strip():
-            yield f"has a figure without alternative text in cell {cell.get('id')}"
+            yield f"has a figure without alternative text {where}"
 
 
 def figures_are_explained(notebook, name):
     """A figure is followed by words: Markdown from the same cell, or the next cell."""
     for cell, after in zip(notebook.cells, [*notebook.cells[1:], None], strict=True):
-        drawn = [set(output.get("data", {})) for output in cell.get("outputs", [])]
-        if any("image/png" in kinds for kinds in drawn):
-            spoken = any("text/markdown" in kinds for kinds in drawn)
-            if not spoken and (after is None or after.cell_type != "markdown"):
-                yield f"has a figure with no words after it in cell {cell.get('id')}"
+        shown = {kind for output in cell.get("outputs", []) for kind in output.get("data", {})}
+        if "image/png" in shown and "text/markdown" not in shown and (not after or after.cell_type != "markdown"):
+            yield f"has a figure with no words after it in cell {cell.get('id')}"
 
 
 def small_file(notebook, name):
@@ -181,13 +174,12 @@ def small_file(notebook, name):
 
 
 def links_exist(notebook, name):
-    for link in missing_links(_markdown(notebook), NOTEBOOKS):
-        yield f"links to {link}, which does not exist"
+    yield from (f"links to {link}, which does not exist" for link in missing_links(_markdown(notebook), NOTEBOOKS))
 
 
 def drawable_formulas(notebook, name):
     """Every formula has a form that the site can draw."""
-    said = [output.get("data", {}).get("text/markdown", "") for _, output in _outputs(notebook)]
+    said = [data.get("text/markdown", "") for _, _, data in _outputs(notebook)]
     for text in [cell.source for cell in _cells(notebook, "markdown")] + said:
         try:
             MarkdownWithMath(renderer=Renderer([])).render(text)

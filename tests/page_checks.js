@@ -5,13 +5,15 @@
         return wide > 0 ? [`the page scrolls sideways by ${wide} pixels`] : [];
     },
 
-    drawn: () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))),
-
-    cut: () => [...document.querySelectorAll("section")].flatMap((slide, place) => {
-        const { scrollHeight, clientHeight } = slide.querySelector(".cell, .text");
-        const lost = scrollHeight - clientHeight;
-        return lost > 1 ? [`slide ${place + 1} is cut off by ${lost} pixels`] : [];
-    }),
+    cut: async () => {
+        const slides = [...document.querySelectorAll("section")];  // they fit themselves when the page is drawn
+        if (slides.length) await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+        return slides.flatMap((slide, place) => {
+            const { scrollHeight, clientHeight } = slide.querySelector(".cell, .text");
+            const lost = scrollHeight - clientHeight;
+            return lost > 1 ? [`slide ${place + 1} is cut off by ${lost} pixels`] : [];
+        });
+    },
 
     sense: () => {
         const wrong = [];
@@ -33,9 +35,13 @@
     // Contrast of text and background, as WCAG 2 defines it; 4.5 is its level AA.
     contrast: () => {
         const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+        const known = new Map();  // reading a pixel takes long
         const rgb = colour => {
-            canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
-            return [...canvas.getImageData(0, 0, 1, 1).data];
+            if (!known.has(colour)) {
+                canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+                known.set(colour, [...canvas.getImageData(0, 0, 1, 1).data]);
+            }
+            return known.get(colour);
         };
         const light = ([r, g, b]) => {
             const [x, y, z] = [r, g, b].map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);

@@ -1,19 +1,22 @@
 """The site of the committed notebooks in a real browser: light and dark, laptop and phone, without a network."""
 
 import re
+from html import unescape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from bs4 import BeautifulSoup
 
 from browser import Watch, chromium
 from course import NOTEBOOKS
 from course.pages import cheat_sheet
 from course.pages.building import build, draw_cheat_sheet
 
-LAPTOP, PHONE, SCREEN = {"width": 1280, "height": 800}, {"width": 390, "height": 844}, {"width": 1280, "height": 720}
-
+LAPTOP, SCREEN, PHONE = ({"width": width, "height": height} for width, height in ((1280, 800), (1280, 720), (390, 844)))
+LOOKS = (
+    *(("light", SCREEN, "cut"), ("light", LAPTOP, "cut size"), ("light", PHONE, "size contrast")),
+    *(("dark", PHONE, "size contrast"), ("dark", LAPTOP, "size")),
+)
 CHECKS = Path(__file__).with_name("page_checks.js").read_text(encoding="utf-8").partition("\n")[2]
 
 
@@ -47,16 +50,10 @@ def test_every_page_is_whole_in_every_light_and_width(page, site):
     for path in sorted(site.glob("*.html")):
         page.goto(path.as_uri(), wait_until="load")
         seen += [f"{path.name}: {what}" for what in wrong(page, "sense")]
-        for size in (LAPTOP, SCREEN):
-            page.set_viewport_size(size)
-            page.evaluate(f"{CHECKS}.drawn")
-            seen += [f"{path.name}, {size}: {what}" for what in wrong(page, "cut")]
-        for scheme in ("light", "dark"):
+        for scheme, size, checks in LOOKS:
             page.emulate_media(color_scheme=scheme)
-            for name, size in (("laptop", LAPTOP), ("phone", PHONE)):
-                page.set_viewport_size(size)
-                seen += [f"{path.name}, {name}, {scheme}: {what}" for what in wrong(page, "size")]
-            seen += [f"{path.name}, {scheme}: {what}" for what in wrong(page, "contrast")]
+            page.set_viewport_size(size)
+            seen += [f"{path.name}, {size}, {scheme}: {what}" for what in wrong(page, *checks.split())]
     assert seen == [] and watch.complaints == [] and watch.away() == []
     assert len({url for url in watch.requests if url.endswith(".html")}) == len(list(site.glob("*.html")))
 
@@ -102,36 +99,30 @@ def test_a_phone_finds_the_lessons_and_the_other_pages(page, site):
     assert page.url.endswith("cheat_sheet.html")
 
 
-def pages_of(pdf: bytes) -> int:
-    return len(re.findall(rb"/Type\s*/Page\b", pdf))
+def printed(page) -> int:
+    """How many pages the page takes on paper."""
+    return len(re.findall(rb"/Type\s*/Page\b", page.pdf(prefer_css_page_size=True)))
 
 
 def test_the_cheat_sheet_is_one_page(page, site):
     """Now, and when all lessons are there and every line is printed."""
-    page.goto((site / "cheat_sheet.html").as_uri())
-    now = page.pdf(prefer_css_page_size=True)
     page.goto((site / "claims.html").as_uri())
-    assert pages_of(now) == 1 < pages_of(page.pdf(prefer_css_page_size=True))
+    assert printed(page) > 1
+    page.goto((site / "cheat_sheet.html").as_uri())
+    assert printed(page) == 1
 
     grounds = [cheat_sheet.grounds(found[0]) for found in cheat_sheet.ADVICE.finditer(cheat_sheet.source())]
     full = {"holds": "holds here", "refuted": "refuted here", "not shown": "not shown at this scale"}
     verdicts = {claim: full[words[0]] for advice in grounds for claim, words in advice.items()}
-    page.goto((site / "cheat_sheet.html").as_uri())
     page.evaluate("html => document.querySelector('.text').innerHTML = html", draw_cheat_sheet(verdicts))
     assert page.locator("main li").count() == len(grounds)
-    assert pages_of(page.pdf(prefer_css_page_size=True)) == 1
+    assert printed(page) == 1
 
 
 def test_links_inside_the_site_lead_somewhere(site):
-    pages = {path.name: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in site.glob("*.html")}
-    anchors = {name: {tag["id"] for tag in page.find_all(id=True)} for name, page in pages.items()}
-    lost = []
-    for name, page in pages.items():
-        for link in page.find_all("a", href=True):
-            address = urlsplit(link["href"])
-            if address.scheme:
-                continue
-            target, place = address.path or name, unquote(address.fragment)
-            if target not in pages or (place and place not in anchors[target]):
-                lost.append(f"{name} → {link['href']}")
-    assert lost == []
+    pages = {path.name: path.read_text(encoding="utf-8") for path in site.glob("*.html")}
+    anchors = {name: {"", *re.findall(r'<[^>]*\sid="([^"]+)"', page)} for name, page in pages.items()}
+    links = {(name, link) for name, page in pages.items() for link in re.findall(r'<a\s[^>]*href="([^"]*)"', page)}
+    inside = {(name, link): urlsplit(unescape(link)) for name, link in links if not urlsplit(link).scheme}
+    lost = [at for at, to in inside.items() if unquote(to.fragment) not in anchors.get(to.path or at[0], ())]
+    assert len(inside) > len(pages) and lost == []

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from tdnn_helpers import session
 from tdnn_helpers.evidence import claims
-from tdnn_helpers.evidence.claims import each_part, exact, judge, reading
+from tdnn_helpers.evidence.claims import by_todays_rule, each_part, exact, judge, reading
 from tdnn_helpers.evidence.effects import Effect
 
 LESSON = "01_checklist"
@@ -49,78 +50,63 @@ def joined(folder):
 
 
 @pytest.mark.parametrize(
-    "where, effects, verdict",
+    "verdict, cases",  # ^: above zero, v: below zero, ~: across zero; one sign for each part
     [
-        ("above 0", [ABOVE], "holds here"),
-        ("below 0", [ABOVE], "refuted here"),
-        ("below 0", [BELOW], "holds here"),
-        ("above 0", [BELOW], "refuted here"),
-        ("above 0", [ACROSS], "not shown at this scale"),
-        ("below 0", [ACROSS], "not shown at this scale"),
-        ("above 2", [ABOVE], "not shown at this scale"),  # an interval that touches the threshold decides nothing
-        ("above 5", [ABOVE], "refuted here"),
-        ("above 0", [ABOVE, ABOVE], "holds here"),
-        ("above 0", [ABOVE, ACROSS], "not shown at this scale"),
-        ("above 0", [ABOVE, BELOW], "refuted here"),
-        ("below 0", [ACROSS, ABOVE], "refuted here"),
-        ("within 3", [ACROSS], "holds here"),
-        ("within 5", [ABOVE], "holds here"),
-        ("within 1", [ABOVE], "refuted here"),
-        ("within 1", [BELOW], "refuted here"),
-        ("within 3", [ABOVE], "not shown at this scale"),
-        ("within 1", [ACROSS], "not shown at this scale"),
+        ("holds here", "above 0 ^, below 0 v, above 0 ^^, within 3 ~, within 5 ^"),
+        ("refuted here", "below 0 ^, above 0 v, above 5 ^, above 0 ^v, below 0 ~^, within 1 ^, within 1 v"),
+        # An interval that touches the threshold decides nothing.
+        ("not shown at this scale", "above 0 ~, below 0 ~, above 2 ^, above 0 ^~, within 3 ^, within 1 ~"),
     ],
 )
-def test_judge(lesson, ledger_of, where, effects, verdict):
-    side, number = where.split()
-    limits = {"within": int(number)} if side == "within" else {"expect": side, "than": int(number)}
-    ledger_of(decide=limits | {"parts": len(effects)})
-    assert judge("C900", *effects).verdict == verdict
+def test_judge(lesson, ledger_of, verdict, cases):
+    for side, number, parts in map(str.split, cases.split(", ")):
+        limits = {"within": int(number)} if side == "within" else {"expect": side, "than": int(number)}
+        ledger_of(decide=limits | {"parts": len(parts)})
+        assert judge("C900", *({"^": ABOVE, "v": BELOW, "~": ACROSS}[part] for part in parts)).verdict == verdict
 
 
 def test_bad_calls_are_explained(lesson, monkeypatch):
-    for claim, effects, why in (
-        ("C008", [ABOVE], "C008 is decided by 2 effects, not by 1"),
-        ("C006", [], "C006 is decided by 1 effect, not by 0"),
-        ("C008", [ABOVE, Effect(1, 0, 2, 5, "nats")], 'effect 2 of C008 is in "nats", but its rule is in "pp"'),
-        ("C08", [ABOVE], 'no claim "C08".*Did you mean "C'),
-        ("C003", [ABOVE], 'C003 is of the kind "exact" in the ledger, not "experiment"'),
-    ):
-        for budget in ("standard", "smoke"):
+    for (claim, *effects), why in {
+        ("C008", ABOVE): "C008 is decided by 2 effects, not by 1",
+        ("C006",): "C006 is decided by 1 effect, not by 0",
+        ("C008", ABOVE, Effect(1, 0, 2, 5, "nats")): 'effect 2 of C008 is in "nats", but its rule is in "pp"',
+        ("C08", ABOVE): 'no claim "C08".*Did you mean "C',
+        ("C003", ABOVE): 'C003 is of the kind "exact" in the ledger, not "experiment"',
+    }.items():
+        for budget in ("smoke", "standard"):
             monkeypatch.setenv("TDNN_BUDGET", budget)
             with pytest.raises(ValueError, match=why):
                 judge(claim, *effects)
     with pytest.raises(ValueError, match='not "exact"'):
         exact("C008", True, "an experiment can't be settled by one check")
+    for running, why in {
+        "05_attention": 'C006 belongs to lesson "01_checklist", but the running lesson is "05_att',
+        None: "call session.start first",
+    }.items():
+        monkeypatch.setattr(session, "_lesson", running)
+        with pytest.raises(ValueError, match=why):
+            judge("C006", ABOVE)
     assert not (lesson / "verdicts").exists()
 
 
-def test_a_claim_is_recorded_at_the_budgets_of_its_rule_only(lesson, ledger_of, monkeypatch):
-    ledger_of(decide={"expect": "above", "than": 0})
+def test_the_budgets_and_the_seeds_of_the_rule_are_asked_for(lesson, ledger_of, monkeypatch):
+    ledger_of(decide={"expect": "above", "than": 0, "seeds": [0, 1, 2]})
+    effect = Effect(2, 1, 3, 3, "pp")
+    assert judge("C900", effect).verdict == judge("C900", replace(effect, n=2, dropped=1)).verdict == "holds here"
+    with pytest.raises(ValueError, match="C900 is decided by 3 seeds, but effect 1 comes from 2"):
+        judge("C900", replace(effect, n=2))
     monkeypatch.setenv("TDNN_BUDGET", "full")
     with pytest.raises(ValueError, match='C900 is decided at the budget standard; a run at "full" records no verdict'):
-        judge("C900", ABOVE)
+        judge("C900", effect)
 
 
-def test_a_claim_belongs_to_its_lesson(lesson, monkeypatch):
-    monkeypatch.setattr(session, "_lesson", "05_attention")
-    with pytest.raises(ValueError, match='C006 belongs to lesson "01_checklist", but the running lesson is "05_att'):
-        judge("C006", ABOVE)
-    monkeypatch.setattr(session, "_lesson", None)
-    with pytest.raises(ValueError, match="call session.start first"):
-        judge("C006", ABOVE)
-
-
-def test_exact_passes_refutes_and_fails(lesson):
+def test_exact_passes_refutes_and_fails_and_reading_names_its_source(lesson, ledger_of):
     assert exact("C003", True, "largest difference 0").verdict == "holds exactly"
     assert exact("C004", True, "more parameters than said", refutes=True).verdict == "refuted exactly"
     for refutes in (False, True):
         with pytest.raises(AssertionError, match="C017.*constant.*accuracy was 0.7"):
             exact("C017", False, "constant model: accuracy was 0.7", refutes=refutes)
     assert set(joined(lesson)) == {"C003", "C004"}
-
-
-def test_reading(lesson, ledger_of):
     ledger_of(kind="reading")
     verdict = reading("C900", "It is.", "Author 2021")
     assert verdict.verdict == "settled by reading" and verdict.evidence == "It is. Source: Author 2021"
@@ -154,16 +140,14 @@ def test_records_say_how_they_came_about_and_merge(lesson):
     assert not [path for path in lesson.rglob("*") if path.name.startswith(".")]  # no half-written file is left
 
 
-def test_writers_at_the_same_time_lose_nothing(lesson):
-    ids = [row["id"] for row in EXPERIMENTS.values() if row["lesson"] == LESSON and row["decide"]["unit"] == "pp"]
+def test_writers_at_the_same_time_lose_nothing(lesson, monkeypatch):
+    own = (row for row in EXPERIMENTS.values() if row["lesson"] == LESSON and row["decide"]["unit"] == "pp")
+    rules = {row["id"]: row["decide"] for row in own}
+    effects = [[replace(ABOVE, n=len(rule["seeds"]))] * rule["parts"] for rule in rules.values()]
     with ThreadPoolExecutor(8) as pool:
-        rules = [EXPERIMENTS[claim_id]["decide"] for claim_id in ids]
-        effects = [[replace(ABOVE, n=len(rule["seeds"]))] * rule["parts"] for rule in rules]
-        list(pool.map(lambda claim_id, given: judge(claim_id, *given), ids, effects))
-    assert set(joined(lesson)) == set(ids) and len(ids) >= 8
-
-
-def test_a_verdict_that_arrives_while_the_files_are_joined_is_not_lost(lesson, monkeypatch):
+        list(pool.map(lambda claim_id, given: judge(claim_id, *given), rules, effects))
+    assert set(joined(lesson)) == set(rules) and len(rules) >= 8
+    shutil.rmtree(lesson / "verdicts")
     write = claims._write
 
     def write_late(path, content):
@@ -174,6 +158,31 @@ def test_a_verdict_that_arrives_while_the_files_are_joined_is_not_lost(lesson, m
     monkeypatch.setattr(claims, "_write", write_late)
     judge("C006", ABOVE)
     assert set(joined(lesson)) == {"C006", "C009"}
+
+
+def test_a_verdict_stands_only_while_its_rule_is_the_same_in_prose_and_as_data(lesson, ledger_of):
+    given = {"than": 0, "expect": "above", "seeds": [0, 1, 2, 3, 4], "smallest": 1}
+    ledger_of(decide=given)
+    judge("C900", ABOVE)
+    (record,) = claims.records(LESSON).values()
+    old = {name: value for name, value in record.items() if name != "decide"}  # from before it was kept
+
+    def standing(**entries):
+        ledger_of(decide=given | entries)
+        (claim,) = claims.ledger()["claims"]
+        assert (claims.report(LESSON).frame["verdict"][0] == "holds here") == by_todays_rule(record, claim)
+        return by_todays_rule(record, claim), by_todays_rule(old, claim)
+
+    assert standing() == (True, True)
+    for entries in ({"than": 1}, {"expect": "below"}, {"unit": "%"}, {"parts": 2}, {"seeds": [0, 1]}, {"within": 9}):
+        assert standing(**entries) == (False, False), entries
+    assert standing(seeds=[5, 6, 7, 8, 9]) == standing(smallest=2) == (False, True)  # the effects cannot tell
+    ledger_of(decide=given, rule="another")
+    (claim,) = claims.ledger()["claims"]
+    assert not by_todays_rule(record, claim) and not by_todays_rule(old, claim) and not by_todays_rule({}, claim)
+    ledger_of(kind="exact")
+    exact("C900", True, "0")
+    assert claims.report(LESSON).summary == "✓ holds exactly: 1"
 
 
 def test_report_lists_every_claim_and_counts(lesson):
@@ -220,10 +229,19 @@ def test_every_claim_is_well_formed():
         assert re.fullmatch(r"C\d{3}", row["id"]) and re.fullmatch(r"[IV]+(-[A-Z]\d?)?", row["section"]), row
         assert row["kind"] in ("exact", "experiment", "reading") and re.fullmatch(r"\d\d_\w+", row["lesson"]), row
         assert row["claim"].endswith(".") and row["rule"].endswith("."), row
-        if row["kind"] == "experiment":  # a rule names what is measured and when it holds or is refuted
-            assert all(part in row["rule"] for part in ("tatistic", "95 % interval", "olds if", "refuted if")), row
-        if row["kind"] == "exact":
-            assert "Holds exactly" in row["rule"], row
+        # A rule names what is measured and when it holds or is refuted.
+        parts = {"experiment": ("tatistic", "95 % interval", "olds if", "refuted if"), "exact": ("Holds exactly",)}
+        assert all(part in row["rule"] for part in parts.get(row["kind"], ())), row
+
+
+def test_every_repair_is_well_formed():
+    ledger = claims.ledger()
+    known = {row["id"] for row in ledger["claims"]} | {"reading"}
+    assert len({row["id"] for row in ledger["repairs"]}) == len(ledger["repairs"])
+    for row in ledger["repairs"]:
+        assert set(row) == {"id", "section", "statement", "repair", "lesson", "shown_by"}, row
+        assert re.fullmatch(r"Q\d\d", row["id"]) and row["repair"].endswith("."), row
+        assert row["shown_by"] and set(row["shown_by"]) <= known, row
 
 
 HOLDS = re.compile(
@@ -231,14 +249,6 @@ HOLDS = re.compile(
     r" lies? wholly (above|below|within ±) ?(−?[\d.]*\d) ?([^\s,.;]*)"
 )
 REFUTED = re.compile(r"refuted if (?:wholly|one(?: of them)? lies wholly) (\w+)")
-
-
-def test_the_deciding_seeds_are_counted(lesson, ledger_of):
-    ledger_of(decide={"expect": "above", "than": 0, "seeds": [0, 1, 2]})
-    effect = Effect(2, 1, 3, 3, "pp")
-    assert judge("C900", effect).verdict == judge("C900", replace(effect, n=2, dropped=1)).verdict == "holds here"
-    with pytest.raises(ValueError, match="C900 is decided by 3 seeds, but effect 1 comes from 2"):
-        judge("C900", replace(effect, n=2))
 
 
 def contradictions(rule, decide):
@@ -268,9 +278,6 @@ def test_the_data_of_every_rule_say_what_its_prose_says():
         assert needed <= set(decide) <= needed | free and set() < set(decide["budgets"]) <= {"standard", "full"}, row
         assert all(len(each_part(decide, name)) == decide["parts"] for name in ("unit", "smallest", "repeats")), row
         assert contradictions(row["rule"], decide) == [], row["id"]
-
-
-def test_data_that_contradict_the_prose_are_caught():
     for claim, edit, caught in (
         ("C006", {"than": 20}, "threshold"),
         ("C006", {"expect": "below"}, "side"),
@@ -291,6 +298,7 @@ def test_every_recorded_verdict_follows_from_its_effects_and_the_ledger(lesson, 
     monkeypatch.setattr(session, "_lesson", path.stem)
     for claim, record in json.loads(path.read_text(encoding="utf-8")).items():
         if record["effects"] and record["rule"] == EXPERIMENTS[claim]["rule"]:
+            assert by_todays_rule(record, EXPERIMENTS[claim])
             monkeypatch.setenv("TDNN_BUDGET", record["budget"])
             judge(claim, *(Effect(**effect) for effect in record["effects"]))
             again = claims.records(path.stem)[claim]
@@ -300,13 +308,3 @@ def test_every_recorded_verdict_follows_from_its_effects_and_the_ledger(lesson, 
             for effect, counted in zip(record["effects"], each_part(decide, "repeats")):
                 wanted = {None: len(decide["seeds"]), "pairs of seeds": len(decide["seeds"]) // 2}.get(counted)
                 assert record["budget"] != "standard" or wanted in (None, effect["n"] + effect["dropped"]), claim
-
-
-def test_every_repair_is_well_formed():
-    ledger = claims.ledger()
-    known = {row["id"] for row in ledger["claims"]} | {"reading"}
-    assert len({row["id"] for row in ledger["repairs"]}) == len(ledger["repairs"])
-    for row in ledger["repairs"]:
-        assert set(row) == {"id", "section", "statement", "repair", "lesson", "shown_by"}, row
-        assert re.fullmatch(r"Q\d\d", row["id"]) and row["repair"].endswith("."), row
-        assert row["shown_by"] and set(row["shown_by"]) <= known, row

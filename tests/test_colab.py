@@ -9,6 +9,7 @@ import sysconfig
 from types import ModuleType
 
 import pytest
+import torch
 
 from course import ROOT
 from course.address import ref, repository, setup_cell
@@ -24,8 +25,7 @@ def packages():
     return sorted({(found.metadata["Name"], found.version) for found in importlib.metadata.distributions()})
 before = packages()
 %s
-import torch
-import tdnn_helpers
+import torch, tdnn_helpers
 from tdnn_helpers.data import load
 from tdnn_helpers.session import start
 session = start("01_checklist")
@@ -79,12 +79,10 @@ def test_the_first_cell_brings_the_course_and_leaves_torch_alone(runtime, github
     ran = subprocess.run(command, cwd=empty, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
     seen = json.loads(ran.stdout.splitlines()[-1])
-    assert seen["helpers"] == str(empty / "course" / "tdnn_helpers" / "__init__.py")
-    assert seen["same"] and "torch" in seen["names"], "the first cell changed the installed packages"
-    import torch
-
-    assert (seen["torch"], seen["version"]) == (torch.__file__, torch.__version__)
-    assert seen["sizes"] == {"n": 2} and seen["images"] == 60_000
+    assert seen.pop("same") and "torch" in seen.pop("names"), "the first cell changed the installed packages"
+    helpers = str(empty / "course" / "tdnn_helpers" / "__init__.py")
+    ours = {"torch": torch.__file__, "version": torch.__version__}
+    assert seen == {"helpers": helpers, **ours, "sizes": {"n": 2}, "images": 60_000}
     assert sorted(os.listdir(empty)) == ["course"]
 
 

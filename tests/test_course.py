@@ -10,37 +10,26 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from course import NOTEBOOKS, ROOT, address, renewal, running, stale
+from course import NOTEBOOKS, ROOT, address, readme, renewal, running, scaffold, stale
 from course.__main__ import COMMANDS, main
+from notebook_rules import colab_badge, same_setup
+from tdnn_helpers.evidence.definitions import Definitions
 
 
 def lesson(text="ready", picture="AAAA", alt="A curve", **data):
-    outputs = [
-        new_output("stream", text=text),
-        new_output("display_data", data={"image/png": picture}, metadata={"image/png": {"alt": alt}}),
-        new_output("display_data", data={"text/html": "<b>1</b>", **data}),
-    ]
-    return new_notebook(cells=[new_code_cell("1", id="cell", outputs=outputs)])
+    figure = {"data": {"image/png": picture}, "metadata": {"image/png": {"alt": alt}}}
+    shown = [new_output("display_data", **figure), new_output("display_data", data={"text/html": "<b>1</b>", **data})]
+    return new_notebook(cells=[new_code_cell("1", id="cell", outputs=[new_output("stream", text=text), *shown])])
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("took 1.3 s", "took 12 s"),
-        ("24 milliseconds, 5 ms per image", "1,327 milliseconds, 6.5 ms per image"),
-        ("4 fine (2 s)\n3 min", "4 fine (1 s)\n12 min"),
-    ],
-)
-def test_a_duration_is_no_difference(old, new):
-    assert renewal.differences(lesson(old), lesson(new)) == []
-    assert renewal.differences(lesson(**{"text/markdown": old}), lesson(**{"text/markdown": new})) == []
-
-
-def test_a_cell_that_shows_measured_times_is_left_out():
-    old, new = lesson("1.7 times as fast"), lesson("2.1 times as fast")
-    assert renewal.differences(old, new) != []
-    new.cells[0].metadata["tags"] = ["timed"]
-    assert renewal.differences(old, new) == []
+def test_a_duration_is_no_difference():
+    for old, new in {
+        "took 1.3 s": "took 12 s",
+        "24 milliseconds, 5 ms per image": "1,327 milliseconds, 6.5 ms per image",
+        "4 fine (2 s)\n3 min": "4 fine (1 s)\n12 min",
+    }.items():
+        assert renewal.differences(lesson(old), lesson(new)) == []
+        assert renewal.differences(lesson(**{"text/markdown": old}), lesson(**{"text/markdown": new})) == []
 
 
 @pytest.mark.parametrize(
@@ -61,10 +50,13 @@ def test_everything_else_is_a_difference(old, new, first):
     assert cell == "cell" and (first is None or lines[0] != lines[1] and set(first) - {""} <= {*lines})
 
 
-def test_a_cell_that_shows_nothing_any_more_is_a_difference():
-    silent = new_notebook(cells=[new_code_cell("1", id="cell")])
+def test_a_cell_that_shows_nothing_any_more_is_a_difference_and_one_that_shows_measured_times_is_left_out():
+    silent, timed = new_notebook(cells=[new_code_cell("1", id="cell")]), lesson("2.1 times as fast")
     assert renewal.differences(lesson(), silent) and renewal.differences(silent, lesson())
     assert renewal.differences(silent, new_notebook()) == []
+    assert renewal.differences(lesson("1.7 times as fast"), timed) != []
+    timed.cells[0].metadata["tags"] = ["timed"]
+    assert renewal.differences(lesson("1.7 times as fast"), timed) == []
 
 
 ADD = "def add(x):\n    return x + 1\n"
@@ -74,7 +66,11 @@ from tdnn_helpers.numbers import add
 class session: sizes = staticmethod(dict)
 session.sizes(n=(1, 2, 3))
 print(add(1), "in 1 s")"""
-SAYS = "print('01_one is up to date')"  # what a tree's own program says, from before `python -m course stale`
+SAYS = "print('01_one is up to date')"  # what a tree's own program says
+
+
+def digest(book):
+    return stale.digest(book, Definitions(stale.ROOT / "tdnn_helpers"))
 
 
 @pytest.fixture
@@ -87,10 +83,11 @@ def tree(tmp_path, monkeypatch):
 
     def write(add=ADD, code=CODE, source=None, program=""):
         book = new_notebook(cells=[new_code_cell(code, id="cell")])
-        for name, text in {"tdnn_helpers/__init__": "", "tdnn_helpers/numbers": add, "site/sources": program}.items():
+        files = {"tdnn_helpers/__init__": "", "tdnn_helpers/numbers": add, "course/__init__": ""}
+        for name, text in (files | {"course/__main__": program}).items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / f"{name}.py").write_text(text)
-        book.metadata["tdnn"] = {"source": source or stale.digest(book)}
+        book.metadata["tdnn"] = {"source": source or digest(book)}
         running.NOTEBOOKS.mkdir(exist_ok=True)
         nbformat.write(book, running.NOTEBOOKS / "01_one.ipynb")
         return book
@@ -112,15 +109,15 @@ def tree(tmp_path, monkeypatch):
 )
 def test_a_digest_is_renewed_by_proof_only(tree, capsys, old, new, said):
     recorded = tree(**old).metadata.tdnn.source
-    for words in (["init", "-q"], ["add", "-A"], ["-c", "user.name=a", "-c", "user.email=a", "commit", "-qm", "old"]):
-        subprocess.run(["git", *words], cwd=renewal.ROOT, check=True)
+    for words in ("init -q", "add -A", "-c user.name=a -c user.email=a commit -qm old"):
+        subprocess.run(["git", *words.split()], cwd=renewal.ROOT, check=True)
     book = tree(**{"source": recorded, **new})
     renewed = "is renewed" in said
     assert renewal.renew("HEAD", []) == (not renewed)
     out = capsys.readouterr().out
     assert said in out and ("make claims LESSONS=01_one" in out) != renewed
     now = nbformat.read(running.NOTEBOOKS / "01_one.ipynb", as_version=4)
-    assert (stale.recorded(now) == stale.digest(book)) == renewed and now.cells == book.cells
+    assert (stale.stamp(now) == digest(book)) == renewed and now.cells == book.cells
     assert subprocess.run(["git", "worktree", "list"], cwd=renewal.ROOT, capture_output=True).stdout.count(b"\n") == 1
     assert main(["renew", "gone"]) == 2 and "git could not check out gone" in capsys.readouterr().err
     assert main(["renew", "HEAD", "02_two"]) == 2 and "no lesson 02_two" in capsys.readouterr().err
@@ -159,104 +156,92 @@ def test_drawing_anew_forgets_no_run(monkeypatch):
 
 @pytest.fixture
 def copy(tmp_path):
-    """A copy of the course, and a function that runs Python in it."""
-    ignored = shutil.ignore_patterns("__pycache__", "build")
+    """A copy of the course."""
     for name in ("course", "notebooks", "tests", "tdnn_helpers"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
-    for name in ("README.md", "pyproject.toml", "CLAIMS.md", "Makefile"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in "README.md CLAIMS.md Makefile pyproject.toml requirements.txt environment.yml".split():
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "data").symlink_to(ROOT / "data")
-    own = os.environ | {"PYTHONPATH": str(tmp_path), "TDNN_BUDGET": "smoke"}
-    command = dict(cwd=tmp_path, env=own, capture_output=True, text=True)
-    return tmp_path, lambda *words: subprocess.run([sys.executable, "-m", *words], **command)
+    return tmp_path
 
 
 def contents(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-FORK, HERE = "https://github.com/somebody/a-fork.of-it", address.repository()
-TESTS = ("pytest", "-q", "-p", "no:cacheprovider")
+FORK, HERE, REF = "https://github.com/somebody/a-fork.of-it", address.repository(), address.ref()
 
 
-@pytest.mark.parametrize(
-    ("words", "place", "ref"),
-    [
-        (("fork", f"{FORK}.git"), FORK, "main"),
-        (("fork", f"{FORK}/"), FORK, "main"),
-        (("release", "v1.2.0"), HERE, "v1.2.0"),
-    ],
-)
-def test_one_command_moves_the_course_to_a_fork_or_a_release(copy, words, place, ref):
-    root, python = copy
-    before, notebooks = contents(root), sorted((root / "notebooks").glob("*.ipynb"))
-    said = python("course", *words).stdout
-    after = contents(root)
+@pytest.mark.parametrize("words", [("fork", f"{FORK}.git"), ("fork", f"{FORK}/"), ("release", "v1.2.0")])
+def test_one_command_moves_the_course_to_a_fork_or_a_release(copy, monkeypatch, capsys, words):
+    place, ref = (FORK, "main") if words[0] == "fork" else (HERE, "v1.2.0")
+    monkeypatch.setattr(address, "ROOT", copy)
+    before, notebooks = contents(copy), sorted((copy / "notebooks").glob("*.ipynb"))
+    assert main([*words]) == 0
+    after, said = contents(copy), capsys.readouterr().out
     changed = {path for path in before if before[path] != after[path]}
-    assert changed == {root / "pyproject.toml", root / "README.md", *notebooks} and all(p.name in said for p in changed)
-    assert (address.repository(root), address.ref(root)) == (place, ref)
+    assert changed == {copy / "pyproject.toml", copy / "README.md", *notebooks} and all(p.name in said for p in changed)
+    assert (address.repository(), address.ref()) == (place, ref)
     old = HERE.removeprefix("https://github.com/").encode()
     assert any(old in after[path] for path in changed) == ("git tag v1.2.0\n" in said) == (place == HERE)
     for path in notebooks:
-        text = "".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
+        book = nbformat.read(path, as_version=4)
+        text = "".join(cell.source for cell in book.cells)
         on_colab = place.replace("https://github.com", "https://colab.research.google.com/github")
         assert f"({on_colab}/blob/{ref}/notebooks/{path.name})" in text
         assert f'git clone -q --depth 1 {place} "' in text and f'" --branch {ref}"' in text
-    # Its own rules hold: badges, setup cells and the README say the same.
-    ran = python(*TESTS, "tests/test_repository.py", "-k", "same_setup or colab_badge or readme_is_up_to_date")
-    assert ran.returncode == 0 and ran.stdout.count(".") > 2 * len(notebooks), ran.stdout
-    assert "nothing" in python("course", *words).stdout and contents(root) == after  # a second time changes nothing
-    address.move(HERE, address.ref(), root)  # and back again, to the last byte
-    assert contents(root) == before
+        assert [*same_setup(book, path.name), *colab_badge(book, path.name)] == []  # its own rules hold
+    front = (copy / "README.md").read_text(encoding="utf-8")
+    assert readme.with_table(front) == front
+    assert main([*words]) == 0 and "nothing" in capsys.readouterr().out and contents(copy) == after  # once more
+    address.move(HERE, REF)  # and back again, to the last byte
+    assert contents(copy) == before
 
 
-@pytest.mark.parametrize(
-    ("words", "why"),
-    [
-        (("fork", "https://gitlab.com/a/b"), "NAME/REPO"),
-        (("fork", "github.com/a/b"), "NAME/REPO"),
-        (("fork", "https://github.com/a"), "NAME/REPO"),
-        (("fork", "https://github.com/a/b/tree/main"), "NAME/REPO"),
-        (("release", "v1 2"), "no name of a tag"),
-    ],
-)
-def test_what_colab_cannot_open_is_refused(monkeypatch, capsys, words, why):
+def test_what_colab_cannot_open_is_refused(monkeypatch, capsys):
     monkeypatch.setattr(Path, "write_bytes", lambda *_: pytest.fail("it wrote"))
-    assert main([*words]) == 2 and why in capsys.readouterr().err
-
-
-def test_a_new_lesson_obeys_every_rule_from_the_start(copy):
-    root, python = copy
-    made = python("course", "new", "99_new", "A *new* lesson")
-    assert made.returncode == 0 and "tdnn_helpers/evidence/ledger.json" in made.stdout, made.stderr
-    by_hand = [word.rstrip(",.:") for word in made.stdout.split() if "/" in word]
-    assert len(by_hand) <= 7 and all((root / name).exists() for name in by_hand)
-    again = python("course", "new", "99_other", "Another")
-    assert again.returncode == 2 and "99 is taken by 99_new" in again.stderr
-    assert "no name like" in python("course", "new", "new", "Bad").stderr
-    tests = ("tests/test_repository.py", "tests/test_teaching.py", "tests/test_reference.py")
-    wanted = "99_new or readme_is_up_to_date or page_of_claims or glossary_is_complete"
-    ran = python(*TESTS, *tests, "-k", wanted)
-    assert ran.returncode == 0 and ran.stdout.count(".") > 20, ran.stdout
+    hub = "https://github.com"
+    for place in ("https://gitlab.com/a/b", "github.com/a/b", f"{hub}/a", f"{hub}/a/b/tree/main"):
+        assert main(["fork", place]) == 2 and "NAME/REPO" in capsys.readouterr().err, place
+    assert main(["release", "v1 2"]) == 2 and "no name of a tag" in capsys.readouterr().err
 
 
 ANSWERED = """
 import nbformat
 from tdnn_helpers.exercises import all_exercises, check, stub
-shown = [cell.source for cell in nbformat.read("notebooks/99_new.ipynb", as_version=4).cells]
-own = [one for one in all_exercises().values() if one.id.startswith("99.")]
-for one in own:
-    assert stub(one.id) in shown, stub(one.id)
-    print(check(one.id, one.solution() if one.value else one.solution).status)
-    assert all(sentence in check(one.id, mistake).sentence for mistake, sentence in one.known)
+def test_answered():
+    shown = [cell.source for cell in nbformat.read("notebooks/99_new.ipynb", as_version=4).cells]
+    own = [one for one in all_exercises().values() if one.id.startswith("99.")]
+    assert all(stub(one.id) in shown for one in own)
+    statuses = [check(one.id, one.solution() if one.value else one.solution).status for one in own]
+    assert statuses == ["right", "complete"]
+    assert all(sentence in check(one.id, wrong).sentence for one in own for wrong, sentence in one.known)
 """
 
 
-def test_a_new_lesson_runs_and_its_exercises_are_right(copy):
-    root, python = copy
-    assert python("course", "new", "99_new", "A new lesson").returncode == 0
-    ran = python("course", "run", str(root / "out"), "99_new")
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    (root / "answered.py").write_text(ANSWERED)
-    ran = python("answered")
-    assert ran.stdout == "right\ncomplete\n", ran.stdout + ran.stderr
+def test_a_new_lesson_runs_and_obeys_every_rule_from_the_start(copy, monkeypatch, capfd):
+    def python(*words):
+        own = os.environ | {"PYTHONPATH": str(copy), "TDNN_BUDGET": "smoke"}
+        return subprocess.Popen([sys.executable, "-m", *words], cwd=copy, env=own, stdout=subprocess.PIPE, text=True)
+
+    made = python("course", "new", "99_new", "A *new* lesson")
+    said, _ = made.communicate()
+    assert made.returncode == 0 and "tdnn_helpers/evidence/ledger.json" in said, capfd.readouterr().err
+    by_hand = [word.rstrip(",.:") for word in said.split() if "/" in word]
+    assert len(by_hand) <= 7 and all((copy / name).exists() for name in by_hand)
+
+    (copy / "tests" / "test_answered.py").write_text(ANSWERED)
+    names = [f"tests/test_{subject}.py" for subject in ("repository", "teaching", "reference", "answered")]
+    wanted = "99_new or readme_is_up_to_date or page_of_claims or glossary_is_complete or answered"
+    tested = python("pytest", "-q", "-p", "no:cacheprovider", *names, "-k", wanted)
+
+    for module in (scaffold, running):  # here too the copy is now the course
+        monkeypatch.setattr(module, "NOTEBOOKS", copy / "notebooks")
+    for module in (scaffold, readme):
+        monkeypatch.setattr(module, "ROOT", copy)
+    for name, why in {"99_other": "99 is taken by 99_new", "new": "no name like"}.items():
+        assert main(["new", name, "Another"]) == 2 and why in capfd.readouterr().err
+    monkeypatch.setenv("TDNN_BUDGET", "smoke")
+    assert main(["run", str(copy / "out"), "99_new"]) == 0, capfd.readouterr().err
+    said, _ = tested.communicate()
+    assert tested.returncode == 0 and said.count(".") > 21, said

@@ -29,9 +29,8 @@ def course(tmp_path):
     (folder / "notebooks").mkdir(parents=True)
     (folder / "tdnn_helpers").symlink_to(ROOT / "tdnn_helpers")
     notebook = nbformat.read(NOTEBOOKS / f"{LESSON}.ipynb", as_version=4)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
+    for cell in filter(lambda cell: cell.cell_type == "code", notebook.cells):
+        cell.outputs, cell.execution_count = [], None
     notebook.cells.append(new_code_cell(f'print("{DONE}")'))
     nbformat.write(notebook, folder / "notebooks" / f"{LESSON}.ipynb")
     return folder
@@ -41,15 +40,13 @@ def course(tmp_path):
 def jupyterlab(course):
     """A JupyterLab server on a free port of this machine, with settings of its own; gives its address."""
     own = course.parent / "jupyter"
-    settings = own / "lab" / "user-settings" / "@jupyterlab"
     # All cells stay in the page while it scrolls; no news is fetched.
-    for name, value in {
-        "notebook-extension/tracker": {"windowingMode": "none"},
-        "apputils-extension/notification": {"fetchNews": "false"},
-    }.items():
-        path = settings / f"{name}.jupyterlab-settings"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(value))
+    news = "apputils-extension/notification", "fetchNews", "false"
+    cells = "notebook-extension/tracker", "windowingMode", "none"
+    for name, setting, value in (news, cells):
+        path = own / "lab" / "user-settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({setting: value}))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -67,8 +64,6 @@ def jupyterlab(course):
         "JUPYTER_CONFIG_DIR": own,
         "JUPYTER_DATA_DIR": own / "data",
         "JUPYTER_RUNTIME_DIR": own / "runtime",
-        "JUPYTERLAB_SETTINGS_DIR": own / "lab" / "user-settings",
-        "JUPYTERLAB_WORKSPACES_DIR": own / "lab" / "workspaces",
         "IPYTHONDIR": own / "ipython",
         "TDNN_RUNS": own / "runs",
         "TDNN_BUDGET": "smoke",
@@ -80,39 +75,40 @@ def jupyterlab(course):
     with log.open("w") as out:
         server = psutil.Popen(command, env=os.environ | where, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
     try:
-        wait_for(port, server, log)
+        end = time.monotonic() + PATIENCE
+        while not answers(port):
+            if time.monotonic() > end or server.poll() is not None:
+                raise TimeoutError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+            time.sleep(0.3)
         yield f"http://127.0.0.1:{port}"
-    finally:
-        started = [server, *server.children(recursive=True)] if server.is_running() else []
-        for process in started:
-            with suppress(psutil.NoSuchProcess):
-                process.terminate()
-        _, stubborn = psutil.wait_procs(started, timeout=10)
-        for process in stubborn:
+    finally:  # what they leave lies in a temporary folder
+        for process in [server, *server.children(recursive=True)] if server.is_running() else []:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+        server.wait()
 
 
-def wait_for(port, server, log):
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end and server.poll() is None:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
-            return
-        time.sleep(0.3)
-    raise TimeoutError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+def answers(port):
+    with socket.socket() as visitor:
+        return visitor.connect_ex(("127.0.0.1", port)) == 0
 
 
 def run_all_and_slide(browser, server):
     """Runs the lesson and moves its first slider. Returns a Watch and (figure, caption) before and after the move."""
-    page = browser.new_context(viewport={"width": 1400, "height": 900}).new_page()
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
     page.set_default_timeout(PATIENCE * 1000)
     watch = Watch(page)
     page.goto(f"{server}/lab/tree/notebooks/{LESSON}.ipynb?reset&token={TOKEN}")
     page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
-    page.get_by_role("menuitem", name="Run", exact=True).first.click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).first.click()
     failure = "[data-mime-type='application/vnd.jupyter.stderr']:has-text('Traceback')"
-    page.wait_for_selector(f".jp-OutputArea-output:has-text('{DONE}'), {failure}")
+    ended = f".jp-OutputArea-output:has-text('{DONE}'), {failure}"
+    for _ in range(PATIENCE // 2):  # a busy JupyterLab misses a click
+        if page.locator(f".jp-InputPrompt:has-text('[*]'), {ended}").count():
+            break
+        page.get_by_role("menuitem", name="Run", exact=True).first.click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).first.click()
+        page.wait_for_timeout(2000)
+    page.wait_for_selector(ended)
     assert page.locator(failure).all_inner_texts() == [], "a cell of the lesson failed"
 
     panel = page.locator(".widget-vbox:has(.widget-image)").first
@@ -126,7 +122,7 @@ def run_all_and_slide(browser, server):
     while (drawn := figure.screenshot()) == before[0] and time.monotonic() < end:
         page.wait_for_timeout(200)
     after = drawn, caption.inner_text()
-    page.context.close()
+    page.close()
     return watch, before, after
 
 

@@ -17,11 +17,6 @@ from tdnn_helpers.evidence.claims import ledger
 VERDICTS = {"C001": "holds here", "C002": "refuted exactly", "C003": "not shown at this scale"}
 
 
-@pytest.fixture(scope="module")
-def bodies():
-    return {lesson.number: draw(nbformat.read(lesson.path, as_version=4))[0] for lesson in lessons()}
-
-
 # --- glossary ---------------------------------------------------------------------------------------------------------
 
 
@@ -36,8 +31,9 @@ def test_the_glossary_is_complete_short_and_sorted():
     assert long == [], "say it in one or two sentences"
 
 
-def test_a_lesson_names_the_terms_that_it_introduces(bodies):
+def test_a_lesson_names_the_terms_that_it_introduces():
     """A lesson that isn't there yet names nothing, and its terms have no link."""
+    bodies = {lesson.number: draw(nbformat.read(lesson.path, as_version=4))[0] for lesson in lessons()}
     there = [entry for entry in entries()[1] if entry.lesson in bodies]
     lost = [f"{entry.term} (lesson {entry.lesson})" for entry in there if section(entry, bodies[entry.lesson]) is None]
     assert lost == [], "course/pages/texts/glossary.md: give these terms the number of a lesson that uses them"
@@ -62,7 +58,8 @@ def test_an_entry_leads_to_the_section_that_introduces_it():
 def test_advice_is_printed_only_while_its_verdicts_stand():
     text = (
         "# Sheet\n\nAbout.\n\n## One\n\n- Do a\n  b. (C001 holds; C002 refuted)\n- Do c. (C003 holds or refuted)\n"
-        "- Do d. (C004 not shown)\n\n## Two\n- Do e. (C003 refuted or not shown)\n\n## Three\n- Do f. (C001 refuted)\n"
+        "- Do d. (C001 holds; C004 not shown)\n\n## Two\n- Do e. (C003 refuted or not shown)\n\n"
+        "## Three\n- Do f. (C001 refuted)\n"
     )
     shown = cheat_sheet.page(VERDICTS, text)
     assert [line for line in shown.splitlines() if line] == [
@@ -81,19 +78,15 @@ def test_grounds_become_signs_with_links_to_the_claims():
         '<a href="claims.html#C002">C002 ✗</a></span></li>'
     )
     known = ledger()["claims"][0]["id"]
-    assert f'<td id="{known}">{known}</td>' in draw_claims(NOTEBOOKS)
+    assert f'<td id="{known}">{known}</td>' in draw_claims(NOTEBOOKS, {})
 
 
-def test_the_sheet_follows_the_verdicts_of_the_committed_runs():
+def test_the_sheet_follows_the_verdicts_of_the_committed_runs_and_holds_no_typed_measurement():
     verdicts = {claim: record["verdict"] for claim, record in settled().items()}
     advice = [found[0] for found in cheat_sheet.ADVICE.finditer(cheat_sheet.source())]
     lost = [line for line in advice if not cheat_sheet.supported(line, verdicts)]
-    assert len(advice) >= 30 and lost == [], (
-        "course/pages/texts/cheat_sheet.md: these came out otherwise; rewrite the advice"
-    )
-
-
-def test_the_sheet_holds_no_typed_measurement():
-    """Shares, points and sizes belong to the runs. What stays: 100 %, the range 0–1, and a metric's name."""
+    assert len(advice) >= 30
+    assert lost == [], "course/pages/texts/cheat_sheet.md: these came out otherwise; rewrite the advice"
+    # Shares, points and sizes belong to the runs. What stays: 100 %, the range 0–1, and a metric's name.
     text = re.sub(r"\(C\d{3} .*\)|100 %|0–1\b|F1\b", "", cheat_sheet.source())
     assert re.findall(r"\d[\d.,]*", text) == []

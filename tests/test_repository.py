@@ -1,6 +1,7 @@
 """The repository keeps its promises: notebooks obey the rules, versions agree, the README is true."""
 
 import ast
+import json
 import re
 import shutil
 import subprocess
@@ -29,48 +30,43 @@ def read(name: str) -> str:
 # --- the rules of a notebook, on the course and on notebooks that break them -----------------------------------------
 
 
+BOOKS = {path: nbformat.v4.reads(path.read_text(encoding="utf-8")) for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
 def test_notebook_obeys(path, rule):
-    complaints = list(rule(nbformat.v4.reads(path.read_text(encoding="utf-8")), path.name))
+    complaints = list(rule(BOOKS[path], path.name))
     assert not complaints, f"{path.name} " + "; ".join(complaints)
 
 
 def good_notebook():
     figure = new_output("display_data", data=PNG, metadata={"image/png": {"alt": "A falling curve"}})
+    question = "## Question\n\nSee the [README](../README.md) and $x^2 = 1.5 %$ of 40 %.\n\n```python\n# no title\n```"
     cells = [
         new_markdown_cell(f"# Title\n\n{badge(NAME)}\n\nIt took <!-- time -->1.5 min on 2 CPU cores<!-- /time -->."),
         new_code_cell(setup_cell(), metadata={"tags": ["setup"]}),
         new_code_cell('session = start("00_example")'),
-        new_markdown_cell(
-            "## Question\n\nSee the [README](../README.md) and $x^2 = 1.5 %$ of 40 %.\n\n```python\n# no heading\n```"
-        ),
+        new_markdown_cell(question),
         new_code_cell("show(figure)", outputs=[figure]),
         new_markdown_cell("What it shows."),
     ]
-    kernel = {"name": "python3", "display_name": "Python 3"}
-    notebook = new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    notebook = new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
     notebook.metadata["tdnn"] = {"seconds": 90, "device": "cpu", "cpus": 2, "source": digest(notebook, NOW)}
     return notebook
 
 
-def broken(change):
-    notebook = good_notebook()
-    change(notebook)
-    return notebook
-
-
-def add_code(source="x = 1", **output):
-    outputs = [new_output(**output)] if output else []
-    return lambda notebook: notebook.cells.insert(3, new_code_cell(source, outputs=outputs))
+def add_code(source="x = 1", output_type="display_data", **output):
+    outputs = [new_output(output_type, **output)] if output else []
+    return lambda n: n.cells.insert(3, new_code_cell(source, outputs=outputs))
 
 
 def add_text(text):
-    return lambda notebook: notebook.cells.append(new_markdown_cell(text))
+    return lambda n: n.cells.append(new_markdown_cell(text))
 
 
 def set_source(position, source):
-    return lambda notebook: notebook.cells[position].update(source=source)
+    return lambda n: n.cells[position].update(source=source)
 
 
 BAD = [
@@ -82,7 +78,7 @@ BAD = [
     ("no_error_outputs", add_code(output_type="error", ename="ValueError", evalue="", traceback=[])),
     ("no_error_outputs", add_code(output_type="stream", name="stderr", text="UserWarning: look")),
     ("no_widget_state", lambda n: n.metadata.update(widgets={})),
-    ("no_widget_state", add_code(output_type="display_data", data={"application/vnd.jupyter.widget-view+json": {}})),
+    ("no_widget_state", add_code(data={"application/vnd.jupyter.widget-view+json": {}})),
     ("short_cells", add_code("x = 1\n" * 50 + "x = 2")),
     ("heading_order", add_text("# A second title")),
     ("heading_order", add_text("#### Two levels down")),
@@ -104,7 +100,7 @@ BAD = [
     ("results_are_of_this_code", lambda n: n.metadata.tdnn.pop("source")),
     ("png_figures_with_alt_text", lambda n: n.cells[4].outputs[0].metadata.clear()),
     ("png_figures_with_alt_text", lambda n: n.cells[4].outputs[0].data.update({"image/svg+xml": "<svg/>"})),
-    ("png_figures_with_alt_text", add_code(output_type="display_data", data={"text/html": "<img src='data:,'>"})),
+    ("png_figures_with_alt_text", add_code(data={"text/html": "<img src='data:,'>"})),
     ("figures_are_explained", lambda n: n.cells.pop()),
     ("figures_are_explained", lambda n: n.cells.insert(5, new_code_cell("x = 1"))),
     ("small_file", add_code("'" + "x" * 600_000 + "'")),
@@ -112,7 +108,7 @@ BAD = [
     ("links_exist", add_text('<img src="gone.png">')),
     ("drawable_formulas", add_text(r"$\nosuchcommand{x}$")),
     ("drawable_formulas", add_text("$x_{$")),
-    ("drawable_formulas", add_code(output_type="display_data", data={"text/markdown": "$x_{$"})),
+    ("drawable_formulas", add_code(data={"text/markdown": "$x_{$"})),
 ]
 
 
@@ -123,15 +119,15 @@ def test_rule_accepts_a_good_notebook(rule):
 
 @pytest.mark.parametrize(("name", "change"), BAD, ids=[name for name, _ in BAD])
 def test_rule_refuses_a_bad_notebook(name, change):
-    assert list(RULE[name](broken(change), NAME))
+    notebook = good_notebook()
+    change(notebook)
+    assert list(RULE[name](notebook, NAME))
 
 
-def test_every_rule_has_a_notebook_that_breaks_it():
+def test_every_rule_has_a_notebook_that_breaks_it_and_a_figure_may_be_explained_by_its_own_cell():
     assert set(RULE) == {name for name, _ in BAD}
-
-
-def test_a_figure_may_be_explained_by_its_own_cell():
-    notebook = broken(lambda n: n.cells.pop())
+    notebook = good_notebook()
+    notebook.cells.pop()
     notebook.cells[4].outputs.append(new_output("display_data", data={"text/markdown": "The loss falls."}))
     assert list(RULE["figures_are_explained"](notebook, NAME)) == []
 
@@ -145,9 +141,9 @@ def requirements(text: str) -> dict[str, str]:
     return {name.lower().replace("_", "-"): version for name, version in re.findall(line, text, re.MULTILINE)}
 
 
-def package_needs() -> dict[str, str]:
-    lists = r"^(?:dependencies|dev) = \[\n(.*?)^\]"
-    return requirements("".join(re.findall(lists, read("pyproject.toml"), re.MULTILINE | re.DOTALL)))
+LISTS = r"^(?:dependencies|dev) = \[\n(.*?)^\]"
+PACKAGE = requirements("".join(re.findall(LISTS, read("pyproject.toml"), re.MULTILINE | re.DOTALL)))
+PIP, CONDA = requirements(read("requirements.txt")), requirements(read("environment.yml"))
 
 
 def capped(needs: dict[str, str]) -> list[str]:
@@ -155,19 +151,16 @@ def capped(needs: dict[str, str]) -> list[str]:
 
 
 def test_needs_have_floors_only():
-    assert {"torch", "distributed"} <= set(package_needs()) and "-e .[dev]" in read("requirements.txt")
-    for needs in (package_needs(), requirements(read("requirements.txt")), requirements(read("environment.yml"))):
-        assert capped(needs) == []
+    assert {"torch", "distributed"} <= set(PACKAGE) and "-e .[dev]" in read("requirements.txt")
+    assert capped(PACKAGE) == capped(PIP) == capped(CONDA) == []
     assert capped(requirements('"torch>=2.4,<3"\n"numpy==2.0"\nscipy~=1.1\npandas>=2')) == ["torch", "numpy", "scipy"]
 
 
 def test_conda_gets_what_pip_gets():
     conda_names = {"torch": "pytorch", "matplotlib": "matplotlib-base", "seaborn": "seaborn-base"}
     conda_names["playwright"] = "playwright-python"  # conda-forge's "playwright" is another package
-    conda = requirements(read("environment.yml"))
-    pip = package_needs() | requirements(read("requirements.txt"))
-    for name, floor in pip.items():
-        assert conda.get(conda_names.get(name, name)) == floor, f"environment.yml says something else about {name}"
+    for name, floor in (PACKAGE | PIP).items():
+        assert CONDA.get(conda_names.get(name, name)) == floor, f"environment.yml says something else about {name}"
 
 
 def test_constraints_are_exact_public_versions():
@@ -177,41 +170,31 @@ def test_constraints_are_exact_public_versions():
         assert re.fullmatch(r"[a-z0-9-]+==[\w.]+ ; python_version >= \"3\.11\"", line), line
         assert not re.match(r"nvidia|cuda|triton", line), f"{line}: CUDA's packages follow torch"
     pinned = requirements("\n".join(line.partition(" ;")[0] for line in lines))
-    assert set(package_needs()) | {"jupyterlab", "nbval", "pytest", "latex2mathml"} <= set(pinned)
+    assert set(PACKAGE) | {"jupyterlab", "nbval", "pytest", "latex2mathml"} <= set(pinned)
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def committed_files():
+def test_no_file_is_too_large_for_github_and_the_links_of_the_markdown_files_exist():
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip("this copy of the course is not a git checkout")
-    return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
-
-
-def test_no_file_is_too_large_for_github():
-    assert [path.name for path in committed_files() if path.stat().st_size > 35_000_000] == []
-
-
-def test_links_of_the_markdown_files_exist():
-    for path in committed_files():
-        if path.suffix == ".md":
-            # The texts of the pages are drawn as if they lay beside the lessons.
-            folders = {path.parent, NOTEBOOKS if TEXTS in path.parents else path.parent}
-            missing = [set(missing_links(path.read_text(encoding="utf-8"), folder)) for folder in folders]
-            assert not set.intersection(*missing), path.name
+    committed = [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+    assert [path.name for path in committed if path.stat().st_size > 35_000_000] == []
+    for path in (path for path in committed if path.suffix == ".md"):
+        # The texts of the pages are drawn as if they lay beside the lessons.
+        folders = {path.parent, NOTEBOOKS if TEXTS in path.parents else path.parent}
+        missing = [set(missing_links(path.read_text(encoding="utf-8"), folder)) for folder in folders]
+        assert not set.intersection(*missing), path.name
     text = "[a](gone.md) [b](https://example.org) [c](#here) [d](README.md#start) [e](README.md#end)"
     assert missing_links(text, ROOT) == ["README.md#end", "gone.md"]
 
 
-def test_the_readme_is_up_to_date():
+def test_the_readme_is_up_to_date_and_what_is_generated_goes_between_its_marks():
     assert readme.with_table(read("README.md")) == read("README.md"), "run: python -m course readme"
     assert "stands" not in readme.with_table("<!-- lessons -->\nstands\n<!-- /lessons -->")
-
-
-def test_what_is_generated_goes_between_its_marks():
     text = "before\n<!-- a -->\nold\n<!-- /a -->\nafter\n"
     new = readme.marked(text, "a", "new")
     assert new == text.replace("old", "new") and readme.marked(readme.marked(text, "a", "x"), "a", "new") == new
@@ -220,15 +203,26 @@ def test_what_is_generated_goes_between_its_marks():
             readme.marked(broken, "a", "new")
 
 
-def test_the_page_of_claims_is_what_the_runs_recorded():
+def test_the_page_of_claims_is_what_the_runs_recorded_and_every_claim_has_a_verdict_and_a_place():
     assert read("CLAIMS.md") == claims.page(), "run: python -m course claims"
-
-
-def test_every_claim_of_the_page_has_a_verdict_and_a_place():
     lines = claims.page().partition("\n## ")[0].splitlines()  # without the larger runs and the repairs
     rows = [line.split(" | ") for line in lines if line.startswith("| C")]
     assert len(rows) == len(ledger()["claims"])
     assert [row[0] for row in rows if row[4] == "… open" or ", " not in row[5]] == []
+
+
+def test_a_claim_whose_rule_has_changed_is_open_and_its_larger_run_says_so(monkeypatch, tmp_path):
+    (tmp_path / "verdicts" / "full").mkdir(parents=True)
+    nbformat.write(new_notebook(), tmp_path / "01_a.ipynb")
+    known = {claim["id"]: claim for claim in ledger()["claims"]}
+    name, record = next((name, record) for name, record in claims.settled().items() if record["effects"])
+    for path in ("01_a.json", "full/01_a.json"):
+        (tmp_path / "verdicts" / path).write_text(json.dumps({name: record}))
+    for edit in ({}, {"rule": "Another."}, {"decide": known[name]["decide"] | {"unit": "furlongs"}}):
+        monkeypatch.setattr(claims, "ledger", lambda new=known[name] | edit: {"claims": [new], "repairs": []})
+        page = claims.page(tmp_path)
+        assert ("1 claims. … open: 1" in page) == ("judged by an earlier version of the rule" in page) == bool(edit)
+        assert claims.settled(tmp_path) == ({} if edit else {name: record})
 
 
 def test_a_claim_has_its_place_in_the_notebook():

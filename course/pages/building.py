@@ -3,22 +3,18 @@
 import re
 import shutil
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
-import jinja2
 import nbformat
-from markupsafe import Markup
 
 from .. import claims
 from ..address import repository
-from ..lesson import VERDICTS, Lesson, lessons
+from ..lesson import VERDICTS, lessons
 from . import cheat_sheet, glossary, slides, teaching
-from .drawing import TEMPLATES, TEXTS, draw, drawn, inline_markdown
+from .drawing import TEMPLATES, TEXTS, draw, drawn, filled
 
 
-def draw_claims(source: Path, headings: Mapping[str, list] = MappingProxyType({})) -> str:
+def draw_claims(source: Path, headings: dict[str, list]) -> str:
     """CLAIMS.md of a folder's runs as HTML. Each claim's row in the first table has its id as an anchor, and its link
     leads to the part of the lesson that it names (`headings`: lesson → what `draw` found there)."""
 
@@ -36,71 +32,48 @@ def draw_claims(source: Path, headings: Mapping[str, list] = MappingProxyType({}
 
 def draw_cheat_sheet(verdicts: dict[str, str]) -> str:
     """The cheat sheet as HTML: the advice that these verdicts (claim id → verdict) support."""
-    return cheat_sheet.with_signs(drawn(cheat_sheet.page(verdicts)), verdicts)
+    return cheat_sheet.with_signs(drawn(cheat_sheet.page(verdicts, cheat_sheet.source())), verdicts)
 
 
-def explained(
-    entries: list[glossary.Entry], course: list[Lesson], bodies: dict[int, str]
-) -> list[tuple[glossary.Entry, Lesson | None, str]]:
-    """Entries of the glossary, each with its lesson (None if missing) and the section to go to ("" is the top)."""
-    there = {lesson.number: lesson for lesson in course}
-    return [
-        (entry, there.get(entry.lesson), glossary.section(entry, bodies.get(entry.lesson, "")) or "")
-        for entry in entries
-    ]
-
-
-def build(source: Path, site: Path) -> None:
-    """Draws all notebooks of `source`, with an index page, into the folder `site`. Pages that lay there go.
-
-    Raises FileNotFoundError if `source` holds no notebook.
-    """
-    course = lessons(source)
+def build(notebooks: Path, site: Path) -> None:
+    """Draw the notebooks of a folder, as they are, as pages that need no network, into a folder whose old pages go."""
+    course = lessons(notebooks)
     if not course:
-        raise FileNotFoundError(f"There is no notebook in {source}. Run `make site` for the committed ones.")
+        raise FileNotFoundError(f"There is no notebook in {notebooks}. Run `make site` for the committed ones.")
     site.mkdir(parents=True, exist_ok=True)
     for old in site.glob("*.html"):
         old.unlink()
-    loader = jinja2.FileSystemLoader(TEMPLATES)
-    templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    templates.filters["markdown"] = lambda text: Markup(inline_markdown(text))
-    notebooks = {lesson.path.stem: nbformat.read(lesson.path, as_version=4) for lesson in course}
-    decks = {lesson.path.stem: slides.page(notebooks[lesson.path.stem], lesson) for lesson in course}
-    decks = {name: deck for name, deck in decks.items() if deck}
-    guides = {name: found for name in notebooks if (found := teaching.guide(name))}
+    books = {lesson.path.stem: nbformat.read(lesson.path, as_version=4) for lesson in course}
+    decks = {lesson.path.stem: deck for lesson in course if (deck := slides.page(books[lesson.path.stem], lesson))}
+    guides = {name: found for name in books if (found := teaching.guide(name))}
     shared = {"course": course, "kinds": VERDICTS, "repository": repository(), "decks": decks, "guides": guides}
 
     def write(name: str, template: str, **values) -> None:
-        text = templates.get_template(template).render(**shared, **values)
-        (site / f"{name}.html").write_text(text, encoding="utf-8")
+        (site / f"{name}.html").write_text(filled(template, **shared, **values), encoding="utf-8")
 
-    bodies, found = {}, {}
-    for position, lesson in enumerate(course):
-        name, notebook = lesson.path.stem, notebooks[lesson.path.stem]
-        body, headings = draw(notebook)
-        bodies[lesson.number], found[name] = body, headings
-        write(
-            name,
-            "lesson.html",
-            lesson=lesson,
-            body=body,
-            contents=[heading for heading in headings if heading[0] in (2, 3)],
-            before=course[position - 1] if position else None,
-            after=course[position + 1] if position + 1 < len(course) else None,
-        )
+    there, found = {}, {}
+    for before, lesson, after in zip([None, *course], course, [*course[1:], None], strict=False):
+        name, notebook = lesson.path.stem, books[lesson.path.stem]
+        body, found[name] = draw(notebook)
+        there[lesson.number] = lesson, body
+        contents = [heading for heading in found[name] if heading[0] in (2, 3)]
+        write(name, "lesson.html", lesson=lesson, body=body, contents=contents, before=before, after=after)
         if name in guides:
             guide = drawn(guides[name].read_text(encoding="utf-8"))
             write(f"guide_{name}", "guide.html", lesson=lesson, body=guide, rows=teaching.slow_cells(notebook))
         if name in decks:
             (site / f"slides_{name}.html").write_text(decks[name], encoding="utf-8")
-    texts = {name: drawn((TEXTS / f"{name}.md").read_text(encoding="utf-8")) for name in ("teaching", "handbook")}
-    write("teaching", "teaching.html", body=texts["teaching"])
-    write("handbook", "text.html", kind="handbook", title="Handbook", body=texts["handbook"])
-    write("claims", "text.html", kind="claims", title="What the paper claims", body=draw_claims(source, found))
+    for name, template in {"teaching": "teaching.html", "handbook": "text.html"}.items():
+        body = drawn((TEXTS / f"{name}.md").read_text(encoding="utf-8"))
+        write(name, template, kind=name, title=name.capitalize(), body=body)
+    write("claims", "text.html", kind="claims", title="What the paper claims", body=draw_claims(notebooks, found))
     committed = {claim: record["verdict"] for claim, record in claims.settled().items()}
     write("cheat_sheet", "text.html", kind="cheat_sheet", title="Cheat sheet", body=draw_cheat_sheet(committed))
     about, entries = glossary.entries()
-    write("glossary", "glossary.html", about=about, entries=explained(entries, course, bodies))
+    # Each entry with its lesson (None if that is missing) and the section to go to ("" is the top).
+    ways = ((entry, *there.get(entry.lesson, (None, ""))) for entry in entries)
+    explained = [(entry, lesson, glossary.section(entry, body) or "") for entry, lesson, body in ways]
+    write("glossary", "glossary.html", about=about, entries=explained)
     write("index", "index.html", total=sum((lesson.verdicts for lesson in course), start=Counter()))
     shutil.copy(TEMPLATES / "style.css", site)
-    print(f"The site: {site / 'index.html'}")
+    print(f"The site: {site.resolve() / 'index.html'}")

@@ -43,9 +43,9 @@ def supported(advice: str, verdicts: Mapping[str, str]) -> bool:
     return all(verdicts.get(claim, "open").startswith(tuple(words)) for claim, words in grounds(advice).items())
 
 
-def page(verdicts: Mapping[str, str], text: str | None = None) -> str:
+def page(verdicts: Mapping[str, str], text: str) -> str:
     """The sheet as Markdown, without unsupported advice and without sections that have lost all of theirs."""
-    text = ADVICE.sub(lambda m: m[0] if supported(m[0], verdicts) else "", source() if text is None else text)
+    text = ADVICE.sub(lambda m: m[0] if supported(m[0], verdicts) else "", text)
     text = re.sub(r"\n{2,}- ", "\n- ", text)
     return re.sub(r"^## .+\n+(?=## |\Z)", "", text, flags=re.MULTILINE)
 

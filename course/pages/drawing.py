@@ -10,8 +10,11 @@ from pathlib import Path
 
 import jinja2
 import nbformat
-from nbconvert import HTMLExporter
+from markupsafe import Markup
+from nbconvert import TemplateExporter
+from nbconvert.filters import Highlight2HTML
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from traitlets.config import Config
 
 from .. import NOTEBOOKS
 from ..address import ref, repository
@@ -72,32 +75,29 @@ class Renderer(IPythonRenderer):
         return super().image(text, url, title)
 
 
-class PageExporter(HTMLExporter):
-    """A notebook's body as HTML, without scripts, styles or links to anything outside the page."""
+class PageExporter(TemplateExporter):
+    """A notebook's body as HTML, without scripts, styles or links to anything outside the page.
+
+    nbconvert's own HTMLExporter would parse each page again with BeautifulSoup, for what the template has done already.
+    """
 
     headings: list
 
+    def default_filters(self):
+        yield from super().default_filters()
+        yield "highlight_code", Highlight2HTML(pygments_lexer="python", parent=self)
+        yield "markdown2html", self.markdown2html
+
     @jinja2.pass_context
     def markdown2html(self, context, source: str) -> str:
-        renderer = Renderer(
-            self.headings,
-            attachments=context.get("cell", {}).get("attachments", {}),
-            embed_images=True,
-            path=str(NOTEBOOKS),
-        )
+        attachments = context.get("cell", {}).get("attachments", {})
+        renderer = Renderer(self.headings, attachments=attachments, embed_images=True, path=str(NOTEBOOKS))
         return MarkdownWithMath(renderer=renderer).render(source)
 
     @property
     def default_config(self):
-        config = super().default_config
-        config.NbConvertBase.display_data_priority = [
-            "text/html",
-            "text/markdown",
-            "image/png",
-            "text/latex",
-            "text/plain",
-        ]
-        return config
+        kinds = ["text/html", "text/markdown", "image/png", "text/latex", "text/plain"]
+        return Config({"NbConvertBase": {"display_data_priority": kinds}})
 
 
 def describe_figures(notebook: nbformat.NotebookNode) -> None:
@@ -128,6 +128,16 @@ def drawn(markdown: str) -> str:
     return MarkdownWithMath(renderer=Renderer([])).render(markdown)
 
 
-def inline_markdown(text: str) -> str:
+def inline_markdown(text: str) -> Markup:
     """One paragraph of Markdown as HTML without its <p>."""
-    return re.sub(r"</?p>", "", drawn(text)).strip()
+    return Markup(re.sub(r"</?p>", "", drawn(text)).strip())
+
+
+def filled(template: str, **values) -> str:
+    """A whole page: one of the templates with these values."""
+    return _PAGES.get_template(template).render(**values)
+
+
+_FOLDER = jinja2.FileSystemLoader(TEMPLATES)
+_PAGES = jinja2.Environment(loader=_FOLDER, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+_PAGES.filters["markdown"] = inline_markdown

@@ -32,10 +32,9 @@ class Entry:
         return [name for name in re.split(r", | \(|\)", self.term) if name]
 
 
-def entries(text: str | None = None) -> tuple[str, list[Entry]]:
+def entries() -> tuple[str, list[Entry]]:
     """What glossary.md says of itself, and its entries in alphabetical order."""
-    if text is None:
-        text = (TEXTS / "glossary.md").read_text(encoding="utf-8")
+    text = (TEXTS / "glossary.md").read_text(encoding="utf-8")
     found = [Entry(m["term"], int(m["lesson"]), " ".join(m["text"].split())) for m in ENTRY.finditer(text)]
     about = text.partition("\n")[2].partition("\n- ")[0].strip()
     return about, sorted(found, key=lambda entry: entry.term.lower())

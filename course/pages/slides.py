@@ -6,12 +6,11 @@ cell its outputs, and its code only if it is tagged "slide-code" too.
 
 import re
 
-import jinja2
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from ..lesson import Lesson
-from .drawing import TEMPLATES, describe_figures, draw, inline_markdown
+from .drawing import TEMPLATES, describe_figures, draw, filled, inline_markdown
 
 HEADING = re.compile(r"^(#+) +(.+)$")
 KEPT = re.compile(r"> ?\*\*Predict first|\$\$|\||(?:[^\n]*\n)?(?:- |\d+\. )")  # how a block that stays begins
@@ -45,17 +44,12 @@ def bodies(notebook: nbformat.NotebookNode) -> list[str]:
     describe_figures(notebook)
     cells, parts, part = [], [], ""
     for cell in notebook.cells:
-        prose = cell.cell_type == "markdown"
-        titles = [HEADING.match(line) for line in cell.source.splitlines()] if prose else []
-        titles = [title for title in titles if title]
-        if "slide" in cell.metadata.get("tags", []):
+        prose, tags = cell.cell_type == "markdown", cell.metadata.get("tags", [])
+        titles = [*filter(None, map(HEADING.match, cell.source.splitlines()))] if prose else []
+        if "slide" in tags:
             parts.append("" if titles and len(titles[0][1]) < 3 else part)
-            if prose:
-                shown = new_markdown_cell(cut(cell.source))
-            else:
-                shown = new_code_cell(
-                    cell.source if "slide-code" in cell.metadata.tags else "", outputs=cell.get("outputs", [])
-                )
+            code, outputs = cell.source if "slide-code" in tags else "", cell.get("outputs", [])
+            shown = new_markdown_cell(cut(cell.source)) if prose else new_code_cell(code, outputs=outputs)
             cells += [shown, new_markdown_cell(BETWEEN)]
         part = next((title[2] for title in reversed(titles) if len(title[1]) == 2), part)
     body, _ = draw(new_notebook(cells=cells))
@@ -71,6 +65,5 @@ def page(notebook: nbformat.NotebookNode, lesson: Lesson) -> str:
     """The file of slides of one lesson; "" if no cell is marked."""
     if not marked(notebook):
         return ""
-    templates = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), trim_blocks=True, lstrip_blocks=True)
     style = (TEMPLATES / "slides.css").read_text(encoding="utf-8")
-    return templates.get_template("slides.html").render(lesson=lesson, style=style, slides=bodies(notebook))
+    return filled("slides.html", lesson=lesson, style=style, slides=bodies(notebook))

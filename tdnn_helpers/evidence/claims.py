@@ -12,7 +12,7 @@ import html
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -108,7 +108,15 @@ def judge(claim_id: str, *effects: Effect) -> Verdict:
     at the standard budget, for effects of another number of seeds.
     """
     claim = _claim(claim_id, "experiment")
-    rule, budget = claim["decide"], session.budget()
+    return _settle(claim, *decided(claim, effects, session.budget()), effects)
+
+
+def decided(claim: Mapping[str, Any], effects: Sequence[Effect], budget: str) -> tuple[str, str]:
+    """What the rule of an experimental claim makes of these effects: a verdict, and where the intervals must lie.
+
+    Raises ValueError for effects that :func:`judge` refuses.
+    """
+    claim_id, rule = claim["id"], claim["decide"]
     units = each_part(rule, "unit")
     if budget not in ("smoke", *rule["budgets"]):
         allowed = " or ".join(rule["budgets"])
@@ -132,7 +140,7 @@ def judge(claim_id: str, *effects: Effect) -> Verdict:
     holds = all(low < effect.low and effect.high < high for effect in effects)
     refuted = any(effect.high < low or high < effect.low for effect in effects)
     verdict = "holds here" if holds else "refuted here" if refuted else "not shown at this scale"
-    return _settle(claim, verdict, effects, f"{where} {units[0]}".rstrip())
+    return verdict, f"{where} {units[0]}".rstrip()
 
 
 def each_part(rule: Mapping[str, Any], name: str) -> list:
@@ -150,18 +158,34 @@ def exact(claim_id: str, passed: bool, evidence: str, *, refutes: bool = False) 
     claim = _claim(claim_id, "exact")
     if not passed:
         raise AssertionError(f"the check of {claim_id} ({claim['claim']}) failed: {evidence}")
-    return _settle(claim, "refuted exactly" if refutes else "holds exactly", evidence=evidence)
+    return _settle(claim, "refuted exactly" if refutes else "holds exactly", evidence)
 
 
 def reading(claim_id: str, sentence: str, source: str) -> Verdict:
     """Settle a claim from the literature: what is known, in one sentence, and where it is written."""
-    return _settle(_claim(claim_id, "reading"), "settled by reading", evidence=f"{sentence} Source: {source}")
+    return _settle(_claim(claim_id, "reading"), "settled by reading", f"{sentence} Source: {source}")
 
 
 def records(lesson: str) -> dict[str, dict]:
     """The recorded verdicts of a lesson, ``{claim id: {"verdict": ..., ...}}``, sorted by id."""
     folder = runs_dir() / "verdicts" / lesson
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("C*.json"))}
+
+
+def by_todays_rule(record: Mapping[str, Any], claim: Mapping[str, Any]) -> bool:
+    """Whether a record was settled by the rule that the ledger holds now, in prose and as data.
+
+    Of a record that does not hold the data of its rule, the effects tell: the ledger's must make the same of them.
+    """
+    if record.get("rule") != claim["rule"]:
+        return False
+    if "decide" in record or not record["effects"]:
+        return record.get("decide") == claim.get("decide")
+    try:
+        effects = [Effect(**effect) for effect in record["effects"]]
+        return decided(claim, effects, record["budget"]) == (record["verdict"], record["evidence"])
+    except ValueError:
+        return False
 
 
 class Report:
@@ -198,7 +222,7 @@ def report(lesson: str) -> Report:
     for claim in ledger()["claims"]:
         if claim["lesson"] == lesson:
             record = found.get(claim["id"], {})
-            verdict = record["verdict"] if record.get("rule") == claim["rule"] else "open"
+            verdict = record["verdict"] if by_todays_rule(record, claim) else "open"
             measured = "" if verdict == "open" else "; ".join(record["measured"]) or record["evidence"]
             rows.append((claim["id"], claim["section"], claim["claim"], measured, verdict))
     return Report(pd.DataFrame(rows, columns=["id", "section", "claim", "measured", "verdict"]))
@@ -220,7 +244,7 @@ def _claim(claim_id: str, kind: str) -> Mapping[str, Any]:
     return claim
 
 
-def _settle(claim: Mapping[str, Any], verdict: str, effects: tuple[Effect, ...] = (), evidence: str = "") -> Verdict:
+def _settle(claim: Mapping[str, Any], verdict: str, evidence: str, effects: tuple[Effect, ...] = ()) -> Verdict:
     smoke = session.budget() == "smoke"
     settled = Verdict(claim, SMOKE if smoke else verdict, effects, evidence)
     record = {
@@ -229,6 +253,7 @@ def _settle(claim: Mapping[str, Any], verdict: str, effects: tuple[Effect, ...] 
         "effects": [asdict(effect) for effect in effects],
         "evidence": evidence,
         "rule": claim["rule"],
+        "decide": claim.get("decide"),
         "budget": session.budget(),
         "device": str(pick_device()),
         "threads": torch.get_num_threads(),

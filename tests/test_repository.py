@@ -170,7 +170,7 @@ def test_constraints_are_exact_public_versions():
         assert re.fullmatch(r"[a-z0-9-]+==[\w.]+ ; python_version >= \"3\.11\"", line), line
         assert not re.match(r"nvidia|cuda|triton", line), f"{line}: CUDA's packages follow torch"
     pinned = requirements("\n".join(line.partition(" ;")[0] for line in lines))
-    assert set(PACKAGE) | {"jupyterlab", "nbval", "pytest", "latex2mathml"} <= set(pinned)
+    assert set(PACKAGE) | {"jupyterlab", "nbval", "pytest", "pytest-xdist", "latex2mathml"} <= set(pinned)
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 from tdnn_helpers.checklist.__main__ import main
@@ -21,7 +22,7 @@ from tdnn_helpers.checklist.findings import Finding
 from tdnn_helpers.checklist.folder import check_folder
 from tdnn_helpers.checklist.folder.duplicates import check_copies, find_copies
 from tdnn_helpers.checklist.folder.files import check_classes, check_files, check_pixels, check_resolution
-from tdnn_helpers.checklist.folder.images import read_folder
+from tdnn_helpers.checklist.folder.images import Folder, read_folder
 from tdnn_helpers.checklist.folder.label_errors import check_labels, judge_labels
 from tdnn_helpers.checklist.folder.network import adapt_splits, build_network, from_file, train_briefly
 from tdnn_helpers.checklist.folder.probe import assign_folds, out_of_fold
@@ -34,10 +35,19 @@ SIZE = 28
 
 
 @pytest.fixture(scope="module", autouse=True)
-def on_the_cpu():
-    with pytest.MonkeyPatch.context() as patch, quiet():
+def runs(tmp_path_factory):
+    """Where all tests of this file keep the features of the pretrained network. Their many small matrices are faster
+    on one core than on several."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch, quiet(), threadpool_limits(1):
         patch.setenv("TDNN_DEVICE", "cpu")
-        yield
+        patch.setenv("TDNN_RUNS", str(folder))
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def features_are_kept(clean_environment, runs, monkeypatch):
+    monkeypatch.setenv("TDNN_RUNS", str(runs))
 
 
 @pytest.fixture(scope="module")
@@ -120,11 +130,12 @@ def test_a_clean_folder_raises_no_alarm(clean_report):
     assert "small_cnn trained briefly on 200, measured on 50 (split here)" in clean_report.about
     assert all(one.evidence and one.sure for one in clean_report.findings)
     assert clean_report["Files"].status == "fine" and clean_report[1].title == "1 Input representation"
+    assert list(clean_report.frame()["title"][:2]) == ["Files", "Pixels"] and len(clean_report.frame()) == 14
+    assert "± Exact: every file was opened" in str(clean_report)
 
 
-def test_the_page_needs_nothing_else(clean_report, tmp_path):
+def test_the_page_needs_nothing_else_and_no_name_can_break_it(clean_report, tmp_path):
     page = clean_report.save(tmp_path / "page.html").read_text(encoding="utf-8")
-    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
     assert not re.search(r"(src|href)=[\"'](?!data:)|url\(|@import|<script|<link", page)
     assert "prefers-color-scheme:dark" in page and 'lang="en"' in page
     for image in re.findall(r"<img [^>]*>", page):
@@ -132,18 +143,10 @@ def test_the_page_needs_nothing_else(clean_report, tmp_path):
     assert all(one.title in page for one in clean_report.all)
     assert len(page) < 200_000
     assert "<style>" in clean_report._repr_html_() and "<html" not in clean_report._repr_html_()
-    assert list(clean_report.frame()["title"][:2]) == ["Files", "Pixels"] and len(clean_report.frame()) == 14
-    assert "± Exact: every file was opened" in str(clean_report)
-
-
-def test_a_page_that_cannot_be_written_leaves_nothing_behind(clean_report, tmp_path):
     (tmp_path / "taken").mkdir()
     with pytest.raises(OSError):
         clean_report.save(tmp_path / "taken")
-    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
-
-
-def test_names_cannot_break_the_page(clean_report):
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "taken"]  # nothing is left behind
     evil = Finding("wrong", "<script>alert(1)</script>", files=("<i>.png",), title="<b>")
     page = replace(clean_report, name="<u>", findings=(evil,))._repr_html_()
     assert not any(tag in page for tag in ("<script", "<u>", "<i>", "<b>"))
@@ -170,26 +173,28 @@ def test_files_that_are_no_images_and_empty_classes(clean):
     assert len(found.files) == 5
 
 
-def test_floats_that_were_saved_as_0_and_1(clean):
-    change(images_of(clean)[::10], lambda values: (values / 255).round().astype(np.uint8))
-    words = "25 of 250 images (10.0 %) hold only the values 0 and 1"
-    assert len(seen(check_pixels, clean, "wrong", words).files) == 25
-
-
-def test_constant_and_dark_images(clean):
-    change(images_of(clean)[:4], lambda values: np.full_like(values, 7))
-    change(images_of(clean)[4:6], lambda values: values // 16)
-    words = "4 of 250 images (1.6 %) have one single value", "2 of 250 images (0.8 %) never get brighter"
-    seen(check_pixels, clean, "wrong", *words)
+def as_floats(values):
+    return (values / 255).round().astype(np.uint8)
 
 
 @pytest.mark.parametrize(
-    ("factor", "status", "words"), [(16, "wrong", "12 of them"), (257, "look", "their full range")]
+    ("part", "function", "status", "words"),
+    [
+        (slice(0, 250, 10), as_floats, "wrong", "25 of 250 images (10.0 %) hold only the values 0 and 1"),
+        (slice(4), lambda values: 0 * values + 7, "wrong", "4 of 250 images (1.6 %) have one single value"),
+        (slice(2), lambda values: values // 16, "look", "2 of 250 images (0.8 %) never get brighter"),
+        (slice(250), lambda values: values.astype(np.uint16) * 16, "wrong", "but use 12 of them"),
+        (slice(250), lambda values: values.astype(np.uint16) * 257, "look", "their full range"),
+    ],
+    ids=["floats", "constant", "dark", "12 bits", "16 bits"],
 )
-def test_images_of_16_bits(clean, factor, status, words):
-    change(images_of(clean), lambda values: values.astype(np.uint16) * factor)
-    seen(check_pixels, clean, status, "250 of 250 images", words)
-    assert int(read_folder(clean, SIZE).pool.images.max()) == (255 if factor == 257 else 16)
+def test_pixels_of_another_scale(clean, part, function, status, words):
+    changed = images_of(clean)[part]
+    change(changed, function)
+    found = seen(check_pixels, clean, status, f"{len(changed)} of 250 images", words)
+    assert set(found.files) == {path.relative_to(clean).as_posix() for path in changed}
+    if len(changed) == 250:
+        assert int(read_folder(clean, SIZE).pool.images.max()) == (255 if status == "look" else 16)
 
 
 def test_tiny_images(clean):
@@ -248,7 +253,7 @@ def test_near_copies_that_were_saved_again_mirrored_or_turned(parts):
 
 def test_every_pair_is_compared_although_no_loop_does_it(clothes):
     """The blocks give what a naive search over all pairs and positions gives."""
-    split = coloured(clothes)[:60]
+    split = coloured(clothes)[:30]
     again = torch.cat([split.images, (split.images[:7].float() * 0.6 + 30).to(torch.uint8).rot90(1, (2, 3))])
     pool = Split(again, torch.cat([split.targets, split.targets[:7]]), split.classes)
     found = find_copies(pool)
@@ -260,8 +265,8 @@ def test_every_pair_is_compared_although_no_loop_does_it(clothes):
                 a, b = ((x - x.mean()).flatten() for x in (small[i], turned))
                 if (a / a.norm() - b / b.norm()).norm() < found.limit:
                     naive.add((i, j))
-    assert set(map(tuple, found.near.tolist())) == naive == {(i, 60 + i) for i in range(7)}
-    assert all(found.group[i] == found.group[60 + i] for i in range(7)) and len(found.group.unique()) == 60
+    assert set(map(tuple, found.near.tolist())) == naive == {(i, 30 + i) for i in range(7)}
+    assert all(found.group[i] == found.group[30 + i] for i in range(7)) and len(found.group.unique()) == 30
 
 
 def test_copies_with_another_label(clean):
@@ -277,27 +282,26 @@ def test_copies_with_another_label(clean):
 # Labels
 
 
-def judged(split: Split, root: Path) -> Finding:
-    folder = read_folder(write(split, root), SIZE)
+def judged(folder: Folder) -> Finding:
     return Finding.of("", check_labels(folder, judge_labels(folder.pool, seed=0)))
 
 
 @pytest.mark.parametrize("rate", [0.15, 0.2])
-def test_wrong_labels_are_found_and_ranked_first(clothes, tmp_path, rate):
-    noisy = clothes.with_label_noise(rate, seed=4)
-    found = judged(noisy, tmp_path)
+def test_wrong_labels_are_found_and_ranked_first(written, rate):
+    folder = read_folder(written, SIZE)
+    noisy = folder.pool.with_label_noise(rate, seed=4)
+    found = judged(replace(folder, pool=noisy))
     assert found.status == "wrong", found
-    flipped = {i for i in range(len(noisy)) if noisy.extra["flipped"][i]}
-    ranked = [int(re.search(r"(\d{4})\.png", name)[1]) for name in found.files]
-    assert len(flipped & set(ranked[:10])) >= 8
-    truth = {f"{i:04}": clothes.classes[clothes.targets[i]] for i in flipped}
-    named = [(name.split("/")[1][:4], name.split(" → ")[1]) for name in found.files[:10]]
-    assert sum(truth.get(number) == said for number, said in named) >= 8
+    flipped = folder.names(noisy.extra["flipped"])
+    first = [name.split(" → ") for name in found.files[:10]]
+    assert sum(name in flipped and said == name.split("/")[0] for name, said in first) >= 8  # and the class is named
 
 
-def test_labels_that_say_nothing_are_not_judged(clothes, tmp_path):
-    order = torch.randperm(len(clothes), generator=torch.Generator().manual_seed(0))
-    found = judged(clothes.with_targets(clothes.targets[order], clothes.classes), tmp_path)
+def test_labels_that_say_nothing_are_not_judged(written):
+    folder = read_folder(written, SIZE)
+    order = torch.randperm(250, generator=torch.Generator().manual_seed(0))
+    shuffled = folder.pool.with_targets(folder.pool.targets[order], folder.pool.classes)
+    found = judged(replace(folder, pool=shuffled))
     assert found.status == "not checked" and "hardly better than guessing" in found.evidence
 
 
@@ -393,13 +397,9 @@ def test_classes_of_fewer_images_than_folds_are_judged_without_a_warning():
 # Networks
 
 
-class Grey(nn.Module):
+class Grey(nn.Sequential):
     def __init__(self, num_classes):
-        super().__init__()
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(SIZE * SIZE, num_classes))
-
-    def forward(self, images):
-        return self.layers(images)
+        super().__init__(nn.Flatten(), nn.Linear(SIZE * SIZE, num_classes))
 
 
 def dense(inputs=3 * SIZE * SIZE, outputs=5):
@@ -407,13 +407,10 @@ def dense(inputs=3 * SIZE * SIZE, outputs=5):
 
 
 MODEL_FILE = f"""
-import torch
-class Net(torch.nn.Module):
+from torch import nn
+class Net(nn.Sequential):
     def __init__(self, n_classes=10):
-        super().__init__()
-        self.flat, self.last = torch.nn.Flatten(), torch.nn.Linear({3 * SIZE * SIZE}, n_classes)
-    def forward(self, images):
-        return self.last(self.flat(images))
+        super().__init__(nn.Flatten(), nn.Linear({3 * SIZE * SIZE}, n_classes))
 """
 
 
@@ -421,7 +418,7 @@ def test_models_are_built_from_instances_classes_and_functions(clothes):
     train, given = coloured(clothes), dense()
     built = build_network(given, train)
     assert built is not given and torch.equal(built[1].weight, given[1].weight)
-    assert build_network(Grey, train).layers[1].out_features == 5
+    assert build_network(Grey, train)[1].out_features == 5
     for model in (None, dense, lambda train: dense()):
         assert build_network(model, train)[-1].out_features == 5
 
@@ -432,7 +429,7 @@ def test_models_are_read_from_a_file_and_its_imports(clothes, tmp_path):
     (tmp_path / "broken.py").write_text("import nothing_of_this_name")
     before = list(sys.path)
     net = from_file(f"{tmp_path}/net.py:Net")
-    assert build_network(net, coloured(clothes)).last.out_features == 5 and sys.path == before
+    assert build_network(net, coloured(clothes))[1].out_features == 5 and sys.path == before
     for wrong, words in (
         ("none.py:Net", 'no model file "none.py"'),
         (f"{tmp_path}/net.py:Nett", r'no "Nett" .*mean "Net"\?'),
@@ -503,22 +500,18 @@ def test_wrong_folders_get_one_sentence(written, tmp_path):
     refused(few, "0 classes of at least 3 different images")
 
 
-def test_the_command_line(clothes, tmp_path, capsys):
-    root, page, model = (
-        write(clothes.take(120, seed=0), tmp_path / "clothes"),
-        tmp_path / "page.html",
-        tmp_path / "n.py",
-    )
-    call = [str(root), "--size", str(SIZE), "--epochs", "4", "--out", str(page)]
-    state = torch.get_rng_state()
-    assert main(call) == 0, capsys.readouterr().out
+def test_the_command_line(clothes, written, tmp_path, capsys):
+    page, model, state = tmp_path / "page.html", tmp_path / "n.py", torch.get_rng_state()
+    call = ["--size", str(SIZE), "--epochs", "4", "--out", str(page)]
+    assert main([str(written), *call]) == 0, capsys.readouterr().out
     assert torch.equal(torch.get_rng_state(), state)
     out = capsys.readouterr().out
     assert "Nothing serious was found." in out and f"The page: {page}" in out and page.stat().st_size > 10_000
-    for path in images_of(root)[::8]:
+    few = write(clothes.take(80, seed=0), tmp_path / "clothes")
+    for path in images_of(few)[::8]:
         path.write_bytes(b"")
     model.write_text(MODEL_FILE)
-    assert main([*call, "--model", f"{model}:Net", "--external", str(root)]) == 1
+    assert main([str(few), *call, "--model", f"{model}:Net", "--external", str(few)]) == 1
     out = capsys.readouterr().out
     assert "Wrong: Files" in out and "Net trained briefly" in out and "external images" in out
 

@@ -1,5 +1,6 @@
 """Attacks against naive loops and a closed form; triggers and poisoned splits against what they promise."""
 
+import copy
 from functools import partial
 
 import pytest
@@ -64,15 +65,13 @@ def test_a_linear_model_loses_eps_times_the_l1_norm(attack):
 @pytest.mark.parametrize("attack", [fgsm, pgd, noise])
 @pytest.mark.parametrize("eps", [0, EPS, 0.5])
 def test_attacks_stay_in_the_box_and_leave_the_model_alone(attack, eps, trained, batch):
-    images, targets = batch
-    before = {name: value.clone() for name, value in trained.state_dict().items()}
-    given = images.clone()
+    images, before = batch[0].clone(), copy.deepcopy(trained.state_dict())
     trained.train().zero_grad()
     trained[3].eval()  # a frozen part
-    attacked = attack(trained, images, targets, eps)
+    attacked = attack(trained, images, batch[1], eps)
     assert [module.training for module in trained] == [place != 3 for place in range(len(trained))] and trained.training
     assert all(parameter.grad is None for parameter in trained.parameters())
-    assert not attacked.requires_grad and torch.equal(images, given) and attacked.shape == images.shape
+    assert not attacked.requires_grad and torch.equal(images, batch[0]) and attacked.shape == images.shape
     assert 0 <= attacked.min() and attacked.max() <= 1
     assert (attacked - images).abs().max() <= eps + 1e-6
     assert all(torch.equal(value, before[name]) for name, value in trained.state_dict().items())
@@ -108,9 +107,12 @@ def test_pgd_against_one_image_at_a_time(trained, batch):
     torch.testing.assert_close(got, wanted)
 
 
-def test_attacks_hurt_more_than_noise_and_pgd_no_less_than_fgsm(trained, digits):
+def test_attacks_hurt_more_than_noise_and_pgd_no_less_than_fgsm_and_each_image_counts_once(trained, digits):
     part, eps = digits.take(400, seed=1), 0.1
     clean = evaluate(trained, part, device="cpu")["accuracy"]
+    for size in (7, 400, 512):
+        as_it_is = robust_accuracy(trained, part, lambda model, images, targets: images, batch_size=size)
+        assert as_it_is == pytest.approx(clean)
     by_noise, by_fgsm, by_pgd = (robust_accuracy(trained, part, partial(one, eps=eps)) for one in (noise, fgsm, pgd))
     assert clean > 0.8
     assert by_pgd <= by_fgsm + 0.01 and by_fgsm < by_noise - 0.2
@@ -123,37 +125,27 @@ def test_noise_moves_every_pixel_by_eps_in_both_directions(trained):
     assert 0.35 < (moved > 0).float().mean() < 0.65
 
 
-@pytest.mark.parametrize("size", [7, 50, 512])
-def test_robust_accuracy_counts_each_image_once(trained, digits, size):
-    part = digits.take(50, seed=2)
-    found = robust_accuracy(trained, part, lambda model, images, targets: images, batch_size=size)
-    assert found == pytest.approx(evaluate(trained, part, device="cpu")["accuracy"])
-
-
 @pytest.mark.parametrize("attack", [fgsm, pgd, noise])
 @pytest.mark.parametrize(
-    ("change", "eps", "words"),
+    ("add", "times", "eps", "words"),
     [
-        (lambda images: (images - 0.5) / 0.5, EPS, r"go from -?[\d.]+ to .*normalise inside the model"),
-        (lambda images: images * 255, EPS, "divide by 255"),
-        (lambda images: images, 8, "eps is 8, .*write 8 / 255"),
+        (-0.5, 2, EPS, r"go from -?[\d.]+ to .*normalise inside the model"),
+        (0, 255, EPS, "divide by 255"),
+        (0, 1, 8, "eps is 8, .*write 8 / 255"),
     ],
 )
-def test_attacks_refuse_images_and_sizes_outside_the_unit_box(attack, change, eps, words, trained, batch):
+def test_attacks_refuse_images_and_sizes_outside_the_unit_box(attack, add, times, eps, words, trained, batch):
     with pytest.raises(ValueError, match=words):
-        attack(trained, change(batch[0]), batch[1], eps)
+        attack(trained, (batch[0] + add) * times, batch[1], eps)
 
 
-def test_dot_and_ramp():
+def test_triggers_are_where_they_should_be_and_cut_off_at_white():
     assert dot(6, 0, 5).nonzero().tolist() == [[0, 5]] and dot(6, 0, 5).max() == 1
     assert dot(6, 2, 3, size=2, amplitude=0.5).nonzero().tolist() == [[2, 3], [2, 4], [3, 3], [3, 4]]
     slope = ramp(5, amplitude=0.2)
     torch.testing.assert_close(slope, torch.tensor([0, 0.05, 0.1, 0.15, 0.2]).expand(5, 5))
     slope[0, 0] = 1  # a tensor of its own, not one row seen five times
     assert slope[1, 0] == 0
-
-
-def test_stamp_adds_and_cuts_off_at_white():
     images = torch.tensor([0, 100, 250]).to(torch.uint8).view(3, 1, 1, 1).expand(3, 2, 4, 4)
     split = Split(images, torch.tensor([0, 1, 1]), ("a", "b"))
     stamped = stamp(split, dot(4, 1, 2, amplitude=0.2)).images

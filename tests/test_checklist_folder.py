@@ -17,6 +17,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from threadpoolctl import threadpool_limits
 from torch import nn
 
+from refusals import refused
 from tdnn_helpers.checklist.__main__ import main
 from tdnn_helpers.checklist.findings import Finding
 from tdnn_helpers.checklist.folder import check_folder
@@ -406,37 +407,36 @@ def test_models_are_built_from_instances_classes_functions_and_files(clothes, tm
     assert sys.path == before
 
 
-@pytest.mark.parametrize(
-    ("place", "words"),
-    [
-        ("none.py:Net", 'no model file "none.py"'),
-        ("{}/net.py:Nett", r'no "Nett" .*mean "Net"\?'),
-        ("{}/net.py", r"say which network .* net.py:Net"),
-        ("{}/broken.py:Net", "stops with ModuleNotFoundError"),
-    ],
-)
-def test_what_is_wrong_with_a_model_file_is_said(tmp_path, place, words):
-    (tmp_path / "net.py").write_text(MODEL_FILE)
-    (tmp_path / "broken.py").write_text("import nothing_of_this_name")
-    with pytest.raises(ValueError, match=words):
-        from_file(place.format(tmp_path))
+def from_folder(name, code):
+    """Reads a network from a new file ``net.py``."""
+
+    def call(tmp_path):
+        (tmp_path / "net.py").write_text(code)
+        from_file(f"{tmp_path}/{name}")
+
+    return call
 
 
-@pytest.mark.parametrize(
-    ("model", "words"),
-    [
-        (lambda depth: dense(), "asks for depth, which the checklist does not know"),
-        (lambda: 3, "gives a int, but it must give an nn.Module"),
-        (lambda: 1 / 0, "cannot be made .*ZeroDivisionError"),
-        (dense(inputs=7), r"cannot be run on float images N×3×28×28 in \[0, 1\]"),
-        (dense(outputs=4), r"shape \(2, 4\), but 5 classes need \(2, 5\)"),
-        (nn.Conv2d(3, 5, 3), "but 5 classes need"),
-    ],
+test_what_is_wrong_with_a_model_file_is_said = refused(
+    (lambda: from_file("none.py:Net"), 'no model file "none.py"'),
+    (from_folder("net.py:Nett", MODEL_FILE), r'no "Nett" .*mean "Net"\?'),
+    (from_folder("net.py", MODEL_FILE), r"say which network .* net.py:Net"),
+    (from_folder("net.py:Net", "import nothing_of_this_name"), "stops with ModuleNotFoundError"),
 )
-def test_networks_that_do_not_fit_are_told_so(clothes, model, words):
-    train = coloured(clothes)
-    with pytest.raises(ValueError, match=words):
-        adapt_splits(build_network(model, train), train)
+
+
+def fitted(model):
+    return lambda clothes: adapt_splits(build_network(model, coloured(clothes)), coloured(clothes))
+
+
+test_networks_that_do_not_fit_are_told_so = refused(
+    (fitted(lambda depth: dense()), "asks for depth, which the checklist does not know"),
+    (fitted(lambda: 3), "gives a int, but it must give an nn.Module"),
+    (fitted(lambda: 1 / 0), "cannot be made .*ZeroDivisionError"),
+    (fitted(dense(inputs=7)), r"cannot be run on float images N×3×28×28 in \[0, 1\]"),
+    (fitted(dense(outputs=4)), r"shape \(2, 4\), but 5 classes need \(2, 5\)"),
+    (fitted(nn.Conv2d(3, 5, 3)), "but 5 classes need"),
+)
 
 
 def test_a_network_for_one_channel_gets_grey_images(clothes):

@@ -2,11 +2,13 @@
 
 import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from refusals import refused
 from tdnn_helpers.measures.retrieval import distances
 from tdnn_helpers.methods.contrastive import (
     MINING,
@@ -155,21 +157,13 @@ def test_a_batch_without_such_pairs_is_finite(loss, labels):
 
 
 LOSSES = (contrastive_loss, triplet_loss, supervised_contrastive)
-
-
-@pytest.mark.parametrize(
-    ("loss", "inputs", "words"),
-    [
-        (nt_xent, (points(4), points(3)), r"one shape, B×D, but they have \(4, 5\) and \(3, 5\)"),
-        (nt_xent, (torch.ones(4), torch.ones(4)), "one shape"),
-        *((loss, (Z, LABELS[:, None]), r"of shape \(8,\), but their shape is \(8, 1\)") for loss in LOSSES),
-        *((loss, (Z, LABELS[:4]), r"of shape \(8,\), but their shape is \(4,\)") for loss in LOSSES),
-        (triplet_loss, (Z, LABELS, 0.2, "hard"), 'Did you mean "hardest"'),
-    ],
+test_what_does_not_fit_is_named = refused(
+    (lambda: nt_xent(points(4), points(3)), r"one shape, B×D, but they have \(4, 5\) and \(3, 5\)"),
+    (lambda: nt_xent(torch.ones(4), torch.ones(4)), "one shape"),
+    *((partial(loss, Z, LABELS[:, None]), r"of shape \(8,\), but their shape is \(8, 1\)") for loss in LOSSES),
+    *((partial(loss, Z, LABELS[:4]), r"of shape \(8,\), but their shape is \(4,\)") for loss in LOSSES),
+    (lambda: triplet_loss(Z, LABELS, 0.2, "hard"), 'Did you mean "hardest"'),
 )
-def test_what_does_not_fit_is_named(loss, inputs, words):
-    with pytest.raises(ValueError, match=words):
-        loss(*inputs)
 
 
 def test_distances_and_spread_by_hand_without_a_gradient_or_nan_where_rows_are_equal():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.optimize import least_squares
 
+from refusals import refused
 from tdnn_helpers.data.split import Split
 from tdnn_helpers.figures.measures import plot_learning_curves
 from tdnn_helpers.measures.learning_curve import LearningCurve, PowerLaw, fit_power_law, measure_curve
@@ -137,29 +138,23 @@ def test_first_sizes_only_and_what_was_measured():
 THREE = (10, 20, 40)
 
 
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        (lambda: fit_power_law([10, 20], [0.2, 0.1]), "at least 3 different sizes"),
-        (lambda: fit_power_law([10, 20, 20], [0.2, 0.1, 0.1]), "at least 3 different sizes"),
-        (lambda: fit_power_law(THREE, [0.2, 0.1]), "one error each"),
-        (lambda: fit_power_law(THREE, [0.2, 0.1, 0]), "hold out more images"),
-        (lambda: fit_power_law(THREE, [0.2, -0.1, 0.1]), "give errors, not"),
-        (lambda: fit_power_law(THREE, [0.2, np.nan, 0.1]), "must be positive"),
-        (lambda: fit_power_law([0, 20, 40], [0.2, 0.1, 0.1]), "must be positive"),
-        (lambda: LearningCurve(THREE, np.ones((2, 3))), "at least 3 seeds"),
-        (lambda: LearningCurve(THREE, np.ones((3, 4))), r"shape is \(3, 4\)"),
-        (lambda: LearningCurve((10, 20), np.ones((3, 2))), "at least 3 sizes"),
-        (lambda: LearningCurve((10, 40, 20), np.ones((3, 3))), "larger than the one before"),
-        (lambda: LearningCurve(THREE, np.zeros((3, 3))), "hold out more"),
-        (lambda: simulated(1, ROOT).first(2), "take from 3 to 5, not 2"),
-        *((lambda n=n: simulated(0, STEEP).at(n), "n must lie between 1 and 100,000") for n in (0, 200_000)),
-        *((lambda e=e: simulated(0, STEEP).needed(e), "between 0 and the largest measured") for e in (0, 0.9, -0.1)),
-    ],
+test_no_curve_and_no_forecast_without_reason = refused(
+    (lambda: fit_power_law([10, 20], [0.2, 0.1]), "at least 3 different sizes"),
+    (lambda: fit_power_law([10, 20, 20], [0.2, 0.1, 0.1]), "at least 3 different sizes"),
+    (lambda: fit_power_law(THREE, [0.2, 0.1]), "one error each"),
+    (lambda: fit_power_law(THREE, [0.2, 0.1, 0]), "hold out more images"),
+    (lambda: fit_power_law(THREE, [0.2, -0.1, 0.1]), "give errors, not"),
+    (lambda: fit_power_law(THREE, [0.2, np.nan, 0.1]), "must be positive"),
+    (lambda: fit_power_law([0, 20, 40], [0.2, 0.1, 0.1]), "must be positive"),
+    (lambda: LearningCurve(THREE, np.ones((2, 3))), "at least 3 seeds"),
+    (lambda: LearningCurve(THREE, np.ones((3, 4))), r"shape is \(3, 4\)"),
+    (lambda: LearningCurve((10, 20), np.ones((3, 2))), "at least 3 sizes"),
+    (lambda: LearningCurve((10, 40, 20), np.ones((3, 3))), "larger than the one before"),
+    (lambda: LearningCurve(THREE, np.zeros((3, 3))), "hold out more"),
+    (lambda: simulated(1, ROOT).first(2), "take from 3 to 5, not 2"),
+    *((lambda n=n: simulated(0, STEEP).at(n), "n must lie between 1 and 100,000") for n in (0, 200_000)),
+    *((lambda e=e: simulated(0, STEEP).needed(e), "between 0 and the largest measured") for e in (0, 0.9, -0.1)),
 )
-def test_no_curve_and_no_forecast_without_reason(call, words):
-    with pytest.raises(ValueError, match=words):
-        call()
 
 
 def numbered(n=120):

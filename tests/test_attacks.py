@@ -10,17 +10,8 @@ from torch import nn
 
 from refusals import refused
 from tdnn_helpers.data.split import Split
-from tdnn_helpers.methods.attacks import (
-    attack_success_rate,
-    dot,
-    fgsm,
-    noise,
-    pgd,
-    poison,
-    ramp,
-    robust_accuracy,
-    stamp,
-)
+from tdnn_helpers.methods import attack_success_rate, dot, pgd, poison, ramp, robust_accuracy, stamp
+from tdnn_helpers.methods.attacks import fgsm, noise
 from tdnn_helpers.models.networks import mlp
 from tdnn_helpers.train.loop import evaluate
 

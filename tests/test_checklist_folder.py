@@ -464,19 +464,19 @@ def test_wrong_folders_get_one_sentence(written, tmp_path):
             (few / name).mkdir(parents=True, exist_ok=True)
             shutil.copy(path, few / name / path.name)
 
-    def refused(folder, words, **settings):
+    def says(folder, words, **settings):
         with pytest.raises(ValueError, match=words) as caught:
             check_folder(folder, **settings)
         assert "\n" not in str(caught.value)
 
-    refused(tmp_path / "gone", 'there is no folder ".*gone"')
-    refused(written, "at least 8", size=2)
-    refused(written / "bag", "its 5. images lie in no folder")
-    refused(written.parent, r'one class only \("clothes"\).* Did you mean ".*clothes", which holds bag, boot')
-    refused(void, "no image in any folder")
+    says(tmp_path / "gone", 'there is no folder ".*gone"')
+    says(written, "at least 8", size=2)
+    says(written / "bag", "its 5. images lie in no folder")
+    says(written.parent, r'one class only \("clothes"\).* Did you mean ".*clothes", which holds bag, boot')
+    says(void, "no image in any folder")
     (void / "a" / "x.png").write_bytes(b"")
-    refused(void, r"none of the 1 images .* can be read \(the first: a/x.png: the file is empty\)")
-    refused(few, "0 classes of at least 3 different images")
+    says(void, r"none of the 1 images .* can be read \(the first: a/x.png: the file is empty\)")
+    says(few, "0 classes of at least 3 different images")
 
 
 def test_the_command_line(clothes, written, tmp_path, capsys):

@@ -10,15 +10,8 @@ import torch.nn.functional as F
 
 from refusals import refused
 from tdnn_helpers.measures.retrieval import distances
-from tdnn_helpers.methods.contrastive import (
-    MINING,
-    contrastive_loss,
-    find_triplets,
-    nt_xent,
-    spread,
-    supervised_contrastive,
-    triplet_loss,
-)
+from tdnn_helpers.methods import contrastive_loss, nt_xent, spread, supervised_contrastive, triplet_loss
+from tdnn_helpers.methods.contrastive import MINING, find_triplets
 
 LABELS = torch.tensor([7, 3, 7, 9, 3, 7, 5, 9])  # 5 has no partner
 

@@ -5,15 +5,8 @@ import torch
 from sklearn.metrics import average_precision_score
 
 from refusals import refused
-from tdnn_helpers.measures.embedding import knn_accuracy
-from tdnn_helpers.measures.retrieval import (
-    distances,
-    mean_average_precision,
-    rank,
-    recall_at,
-    retrieval_scores,
-    same_different_auroc,
-)
+from tdnn_helpers.measures import distances, knn_accuracy, rank, recall_at, retrieval_scores
+from tdnn_helpers.measures.retrieval import mean_average_precision, same_different_auroc
 
 
 def cloud(n, seed):

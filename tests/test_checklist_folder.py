@@ -273,15 +273,18 @@ def test_copies_with_another_label(clean):
     assert all(fold[a] == fold[b] for a, b in found.exact.tolist())
 
 
-def judged(folder: Folder) -> Finding:
-    return Finding.of("", check_labels(folder, judge_labels(folder.pool, seed=0)))
+def judged(folder: Folder) -> tuple[Finding, torch.Tensor]:
+    """The finding, and the losses of the suspects in their order."""
+    found = judge_labels(folder.pool, seed=0)
+    finding = Finding.of("", check_labels(folder, found))
+    return finding, -found.answers[found.suspects, folder.pool.targets[found.suspects]]
 
 
 def test_wrong_labels_are_found_and_ranked_first(written):
     folder = read_folder(written, SIZE)
     noisy = folder.pool.with_label_noise(0.15, seed=4)
-    found = judged(replace(folder, pool=noisy))
-    assert found.status == "wrong", found
+    found, losses = judged(replace(folder, pool=noisy))
+    assert found.status == "wrong" and (losses.diff() <= 0).all(), found
     flipped = folder.names(noisy.extra["flipped"])
     first = [name.split(" → ") for name in found.files[:10]]
     assert sum(name in flipped and said == name.split("/")[0] for name, said in first) >= 8  # and the class is named
@@ -291,7 +294,7 @@ def test_labels_that_say_nothing_are_not_judged(written):
     folder = read_folder(written, SIZE)
     order = torch.randperm(250, generator=torch.Generator().manual_seed(0))
     shuffled = folder.pool.with_targets(folder.pool.targets[order], folder.pool.classes)
-    found = judged(replace(folder, pool=shuffled))
+    found, _ = judged(replace(folder, pool=shuffled))
     assert found.status == "not checked" and "hardly better than guessing" in found.evidence
 
 

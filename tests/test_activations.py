@@ -32,14 +32,13 @@ FORMULAS = {
     "tanh": math.tanh,
     "sigmoid": sigmoid,
 }
-LAYERS = [(ACTIVATIONS[name], formula) for name, formula in FORMULAS.items()]
-LAYERS += [(partial(Swish, beta), partial(swish, beta=beta)) for beta in (0.0, 0.5, 1.0, 4.0, -2.0)]
+LAYERS = {name: (ACTIVATIONS[name], formula) for name, formula in FORMULAS.items()}
+LAYERS |= {f"beta {b}": (partial(Swish, b), partial(swish, beta=b)) for b in (0.0, 0.5, 1.0, 4.0, -2.0)}
 
 
-@pytest.mark.parametrize(
-    ("make", "formula"), LAYERS, ids=[*FORMULAS, *(f"beta {make.args[0]}" for make, _ in LAYERS[8:])]
-)
-def test_activations_are_their_formulas(make, formula):
+@pytest.mark.parametrize("name", LAYERS)
+def test_activations_are_their_formulas(name):
+    make, formula = LAYERS[name]
     expected = torch.tensor([formula(x) for x in X.tolist()], dtype=torch.float64)
     assert torch.allclose(make().double()(X.clone()), expected, atol=1e-12)
 
@@ -83,10 +82,9 @@ def test_every_layer_of_a_network_learns_its_own_beta(few):
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_linear_layers_stay_what_they_are_with_every_activation(few, name):
-    linear = []
-    for activation in (name, "relu"):
+    def weights(activation):
         torch.manual_seed(0)
-        linear.append(
-            [layer.weight for layer in mlp(few, hidden=(4,), activation=activation) if isinstance(layer, nn.Linear)]
-        )
-    assert all(torch.equal(a, b) for a, b in zip(*linear, strict=True))
+        layers = mlp(few, hidden=(4,), activation=activation)
+        return [layer.weight for layer in layers if isinstance(layer, nn.Linear)]
+
+    assert all(torch.equal(a, b) for a, b in zip(weights(name), weights("relu"), strict=True))

@@ -1,5 +1,6 @@
 """Attacks against naive loops and a closed form; triggers and poisoned splits against what they promise."""
 
+import copy
 from functools import partial
 
 import pytest
@@ -7,18 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from refusals import refused
 from tdnn_helpers.data.split import Split
-from tdnn_helpers.methods.attacks import (
-    attack_success_rate,
-    dot,
-    fgsm,
-    noise,
-    pgd,
-    poison,
-    ramp,
-    robust_accuracy,
-    stamp,
-)
+from tdnn_helpers.methods import attack_success_rate, dot, pgd, poison, ramp, robust_accuracy, stamp
+from tdnn_helpers.methods.attacks import fgsm, noise
 from tdnn_helpers.models.networks import mlp
 from tdnn_helpers.train.loop import evaluate
 
@@ -64,15 +57,13 @@ def test_a_linear_model_loses_eps_times_the_l1_norm(attack):
 @pytest.mark.parametrize("attack", [fgsm, pgd, noise])
 @pytest.mark.parametrize("eps", [0, EPS, 0.5])
 def test_attacks_stay_in_the_box_and_leave_the_model_alone(attack, eps, trained, batch):
-    images, targets = batch
-    before = {name: value.clone() for name, value in trained.state_dict().items()}
-    given = images.clone()
+    images, before = batch[0].clone(), copy.deepcopy(trained.state_dict())
     trained.train().zero_grad()
     trained[3].eval()  # a frozen part
-    attacked = attack(trained, images, targets, eps)
+    attacked = attack(trained, images, batch[1], eps)
     assert [module.training for module in trained] == [place != 3 for place in range(len(trained))] and trained.training
     assert all(parameter.grad is None for parameter in trained.parameters())
-    assert not attacked.requires_grad and torch.equal(images, given) and attacked.shape == images.shape
+    assert not attacked.requires_grad and torch.equal(images, batch[0]) and attacked.shape == images.shape
     assert 0 <= attacked.min() and attacked.max() <= 1
     assert (attacked - images).abs().max() <= eps + 1e-6
     assert all(torch.equal(value, before[name]) for name, value in trained.state_dict().items())
@@ -108,9 +99,12 @@ def test_pgd_against_one_image_at_a_time(trained, batch):
     torch.testing.assert_close(got, wanted)
 
 
-def test_attacks_hurt_more_than_noise_and_pgd_no_less_than_fgsm(trained, digits):
+def test_attacks_hurt_more_than_noise_and_pgd_no_less_than_fgsm_and_each_image_counts_once(trained, digits):
     part, eps = digits.take(400, seed=1), 0.1
     clean = evaluate(trained, part, device="cpu")["accuracy"]
+    for size in (7, 400, 512):
+        as_it_is = robust_accuracy(trained, part, lambda model, images, targets: images, batch_size=size)
+        assert as_it_is == pytest.approx(clean)
     by_noise, by_fgsm, by_pgd = (robust_accuracy(trained, part, partial(one, eps=eps)) for one in (noise, fgsm, pgd))
     assert clean > 0.8
     assert by_pgd <= by_fgsm + 0.01 and by_fgsm < by_noise - 0.2
@@ -123,37 +117,27 @@ def test_noise_moves_every_pixel_by_eps_in_both_directions(trained):
     assert 0.35 < (moved > 0).float().mean() < 0.65
 
 
-@pytest.mark.parametrize("size", [7, 50, 512])
-def test_robust_accuracy_counts_each_image_once(trained, digits, size):
-    part = digits.take(50, seed=2)
-    found = robust_accuracy(trained, part, lambda model, images, targets: images, batch_size=size)
-    assert found == pytest.approx(evaluate(trained, part, device="cpu")["accuracy"])
-
-
 @pytest.mark.parametrize("attack", [fgsm, pgd, noise])
 @pytest.mark.parametrize(
-    ("change", "eps", "words"),
+    ("add", "times", "eps", "words"),
     [
-        (lambda images: (images - 0.5) / 0.5, EPS, r"go from -?[\d.]+ to .*normalise inside the model"),
-        (lambda images: images * 255, EPS, "divide by 255"),
-        (lambda images: images, 8, "eps is 8, .*write 8 / 255"),
+        (-0.5, 2, EPS, r"go from -?[\d.]+ to .*normalise inside the model"),
+        (0, 255, EPS, "divide by 255"),
+        (0, 1, 8, "eps is 8, .*write 8 / 255"),
     ],
 )
-def test_attacks_refuse_images_and_sizes_outside_the_unit_box(attack, change, eps, words, trained, batch):
+def test_attacks_refuse_images_and_sizes_outside_the_unit_box(attack, add, times, eps, words, trained, batch):
     with pytest.raises(ValueError, match=words):
-        attack(trained, change(batch[0]), batch[1], eps)
+        attack(trained, (batch[0] + add) * times, batch[1], eps)
 
 
-def test_dot_and_ramp():
+def test_triggers_are_where_they_should_be_and_cut_off_at_white():
     assert dot(6, 0, 5).nonzero().tolist() == [[0, 5]] and dot(6, 0, 5).max() == 1
     assert dot(6, 2, 3, size=2, amplitude=0.5).nonzero().tolist() == [[2, 3], [2, 4], [3, 3], [3, 4]]
     slope = ramp(5, amplitude=0.2)
     torch.testing.assert_close(slope, torch.tensor([0, 0.05, 0.1, 0.15, 0.2]).expand(5, 5))
     slope[0, 0] = 1  # a tensor of its own, not one row seen five times
     assert slope[1, 0] == 0
-
-
-def test_stamp_adds_and_cuts_off_at_white():
     images = torch.tensor([0, 100, 250]).to(torch.uint8).view(3, 1, 1, 1).expand(3, 2, 4, 4)
     split = Split(images, torch.tensor([0, 1, 1]), ("a", "b"))
     stamped = stamp(split, dot(4, 1, 2, amplitude=0.2)).images
@@ -200,24 +184,18 @@ def test_attack_success_rate_counts_other_classes_only(digits):
 OUTSIDE = ((-1, 0, 1), (0, 6, 1), (5, 0, 2), (0, 0, 0))  # row, column, size
 
 
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        (lambda d: pgd(SEES, d.images / 255, d.targets, EPS, steps=0), "at least 1 step, not 0"),
-        (lambda d: robust_accuracy(SEES, d[[]], noise), "split is empty"),
-        *((lambda d, at=at: dot(6, *at[:2], size=at[2]), "does not lie in an image of 6 pixels") for at in OUTSIDE),
-        *((lambda d, a=a: dot(6, 0, 0, amplitude=a), f"amplitude is {a}") for a in (0, -0.1, 255)),
-        *((lambda d, a=a: ramp(6, amplitude=a), f"amplitude is {a}") for a in (0, -0.1, 255)),
-        (lambda d: stamp(d, dot(4, 0, 0)), r"trigger is \(4, 4\), but the images are \(8, 8\)"),
-        (lambda d: poison(d, DOT, 10), 'no class "10"'),
-        (lambda d: poison(d, DOT, 3, fraction=50), "share from 0 to 1, not 50"),
-        (lambda d: poison(poison(d, DOT, 3), DOT, 4), "poisoned already"),
-        (lambda d: poison(d[d.targets != 3], DOT, 3), "no image to poison"),
-        (lambda d: attack_success_rate(SEES, poison(d, DOT, 3), DOT, 3), "clean held-out images"),
-        (lambda d: attack_success_rate(SEES, d[d.targets == 3], DOT, 3), "no images of other classes"),
-        (lambda d: attack_success_rate(SEES, d, DOT, -1), 'no class "-1"'),
-    ],
+test_what_would_mislead_is_refused = refused(
+    (lambda digits: pgd(SEES, digits.images / 255, digits.targets, EPS, steps=0), "at least 1 step, not 0"),
+    (lambda digits: robust_accuracy(SEES, digits[[]], noise), "split is empty"),
+    *((lambda digits, at=at: dot(6, *at[:2], size=at[2]), "does not lie in an image of 6 pixels") for at in OUTSIDE),
+    *((lambda digits, a=a: dot(6, 0, 0, amplitude=a), f"amplitude is {a}") for a in (0, -0.1, 255)),
+    *((lambda digits, a=a: ramp(6, amplitude=a), f"amplitude is {a}") for a in (0, -0.1, 255)),
+    (lambda digits: stamp(digits, dot(4, 0, 0)), r"trigger is \(4, 4\), but the images are \(8, 8\)"),
+    (lambda digits: poison(digits, DOT, 10), 'no class "10"'),
+    (lambda digits: poison(digits, DOT, 3, fraction=50), "share from 0 to 1, not 50"),
+    (lambda digits: poison(poison(digits, DOT, 3), DOT, 4), "poisoned already"),
+    (lambda digits: poison(digits[digits.targets != 3], DOT, 3), "no image to poison"),
+    (lambda digits: attack_success_rate(SEES, poison(digits, DOT, 3), DOT, 3), "clean held-out images"),
+    (lambda digits: attack_success_rate(SEES, digits[digits.targets == 3], DOT, 3), "no images of other classes"),
+    (lambda digits: attack_success_rate(SEES, digits, DOT, -1), 'no class "-1"'),
 )
-def test_what_would_mislead_is_refused(digits, call, words):
-    with pytest.raises(ValueError, match=words):
-        call(digits)

@@ -35,12 +35,16 @@ def test_each_image_gets_its_own_draw_from_the_generator_and_nothing_else_is_tou
     assert not all(torch.equal(copies[0], other) for other in copies)
 
 
-def test_flip_equals_a_loop_over_images():
+def test_flip_equals_a_loop_over_images_and_chain_applies_in_order_from_one_generator():
     chosen = torch.rand(64, generator=seeded(7)) < 0.5
     mirrored = IMAGES[..., list(range(8, -1, -1))]
     expected = [there if c else image for image, there, c in zip(IMAGES, mirrored, chosen, strict=True)]
     assert torch.equal(flip(IMAGES, seeded(7)), torch.stack(expected))
     assert 0 < chosen.sum() < 64
+    generator = seeded(4)
+    expected = shift(2)(flip(IMAGES, generator), generator)
+    assert torch.equal(chain(flip, shift(2))(IMAGES, seeded(4)), expected)
+    assert torch.equal(chain()(IMAGES, seeded(4)), IMAGES)
 
 
 @pytest.mark.parametrize("fill", [0.0, 0.5])
@@ -58,12 +62,14 @@ def test_shift_equals_a_loop_over_images(pixels, fill):
     assert {down for down, _ in offsets} == {right for _, right in offsets} == set(steps)
 
 
-def test_brightness_contrast_equals_a_loop_over_images():
-    draws = torch.rand(2, 64, 1, 1, 1, generator=seeded(9)) * 2 - 1
-    for i, out in enumerate(brightness_contrast(0.3)(IMAGES, seeded(9))):
-        contrast, brightness = 1 + 0.3 * draws[0, i].item(), 0.3 * draws[1, i].item()
-        middle = IMAGES[i].mean()
-        assert torch.allclose(out, (middle + (IMAGES[i] - middle) * contrast + brightness).clamp(0, 1), atol=1e-6)
+def test_brightness_contrast_equals_a_loop_over_images_and_colour_one_over_channels():
+    draws, factors = (torch.rand(*shape, 1, 1, generator=seeded(9)) * 2 - 1 for shape in ((2, 64, 1), (64, 3)))
+    changed, coloured = brightness_contrast(0.3)(IMAGES, seeded(9)), colour(0.5)(IMAGES, seeded(9))
+    for i, image in enumerate(IMAGES):
+        contrast, brightness, middle = 1 + 0.3 * draws[0, i], 0.3 * draws[1, i], image.mean()
+        assert torch.allclose(changed[i], (middle + (image - middle) * contrast + brightness).clamp(0, 1), atol=1e-6)
+        for c in range(3):
+            assert torch.equal(coloured[i, c], (image[c] * (1 + 0.5 * factors[i, c])).clamp(0, 1))
     assert torch.allclose(brightness_contrast(0.0)(IMAGES, seeded(9)), IMAGES, atol=1e-6)
 
 
@@ -85,22 +91,8 @@ def test_crop_equals_sampling_by_hand():
     assert torch.allclose(crop(1.0)(IMAGES, seeded(6)), IMAGES, atol=1e-5)
 
 
-def test_colour_equals_a_loop_over_channels():
-    draws = torch.rand(64, 3, 1, 1, generator=seeded(8)) * 2 - 1
-    out = colour(0.5)(IMAGES, seeded(8))
-    for i, c in torch.cartesian_prod(torch.arange(64), torch.arange(3)):
-        assert torch.equal(out[i, c], (IMAGES[i, c] * (1 + 0.5 * draws[i, c])).clamp(0, 1))
-
-
 def test_noise_has_a_deviation_of_its_own_for_each_image():
     grey = torch.full((300, 1, 20, 20), 0.5)
     deviations = noise(0.1)(grey, seeded(1)).std(dim=(1, 2, 3))
     assert deviations.min() < 0.01 and 0.09 < deviations.max() < 0.11
     assert deviations.mean() == pytest.approx(0.05, abs=0.005)
-
-
-def test_chain_applies_in_order_from_one_generator():
-    generator = seeded(4)
-    expected = shift(2)(flip(IMAGES, generator), generator)
-    assert torch.equal(chain(flip, shift(2))(IMAGES, seeded(4)), expected)
-    assert torch.equal(chain()(IMAGES, seeded(4)), IMAGES)

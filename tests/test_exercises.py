@@ -1,8 +1,7 @@
 """The machinery of the exercises, and for every exercise of the course: the solution passes, the stub is unanswered,
-every mistake gets its sentence. The tables ALSO_RIGHT and WRONG of ``test_exercises_NN.py`` hold more answers."""
+every mistake gets its sentence. ``exercise_answers.py`` holds more answers."""
 
 import ast
-import importlib
 import inspect
 import json
 from html.parser import HTMLParser
@@ -11,43 +10,43 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
+from exercise_answers import ALSO_RIGHT, WRONG
 from tdnn_helpers import exercises as package
 from tdnn_helpers.exercises import all_exercises, blocks, check, stub
 from tdnn_helpers.exercises.answers import distance, parts
+from tdnn_helpers.exercises.lesson_01 import initial_losses
+from tdnn_helpers.exercises.lesson_02 import noisy_ceiling
+from tdnn_helpers.exercises.lesson_03 import linear_shifts
+from tdnn_helpers.exercises.lesson_09 import losses_of_one_point
+from tdnn_helpers.exercises.lesson_10 import losses_that_know_nothing
+from tdnn_helpers.exercises.lesson_11 import come_back, slopes
+from tdnn_helpers.exercises.lesson_12 import four_rules
+from tdnn_helpers.methods import barlow_loss, nt_xent
+from tdnn_helpers.methods import distance as cosine_distance
+from tdnn_helpers.methods.contrastive import contrastive_loss, triplet_loss
 
-ALL = list(all_exercises())
-OPEN = [id for id in ALL if all_exercises()[id].points]
-VALUES = [id for id, one in all_exercises().items() if one.parts or one.value and (one.open or not one.check)]
-TABLES = [importlib.import_module(path.stem) for path in sorted(Path(__file__).parent.glob("test_exercises_*.py"))]
-ALSO_RIGHT = {id: answers for table in TABLES for id, answers in getattr(table, "ALSO_RIGHT", {}).items()}
-WRONG = {id: answers for table in TABLES for id, answers in getattr(table, "WRONG", {}).items()}
+ALL = all_exercises()
+OPEN = [id for id in ALL if ALL[id].points]
+VALUES = [id for id, one in ALL.items() if one.parts or one.value and (one.open or not one.check)]
+each_exercise = pytest.mark.parametrize("id", ALL)
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
 
-def solved(id):
-    exercise = all_exercises()[id]
-    return exercise.solution() if exercise.value else exercise.solution
-
-
-def run_cell(source):
-    """Run a cell; the feedback that its last line, a call of check, returned."""
-    results = []
-    exec(source, {"check": lambda id, answer: results.append(check(id, answer))})
-    (feedback,) = results
-    return feedback
-
-
-@pytest.mark.parametrize("id", ALL)
-def test_solution_is_right(id):
-    feedback = check(id, solved(id))
-    status = "complete" if feedback.exercise.open else "right"  # only its reader can judge an open one
-    assert (feedback.status, feedback.exercise.id) == (status, id), feedback.sentence
+@each_exercise
+def test_right_answers_are_right_and_leave_the_random_state_alone(id):
+    exercise, state = ALL[id], torch.get_rng_state()
+    for answer in (exercise.solution() if exercise.value else exercise.solution, *ALSO_RIGHT.get(id, ())):
+        feedback = check(id, answer)
+        status = "complete" if exercise.open else "right"  # only its reader can judge an open one
+        assert (feedback.status, feedback.exercise.id) == (status, id), feedback.sentence
+        assert torch.equal(torch.get_rng_state(), state)
 
 
 def mistakes(id):
     """Every registered mistake of an exercise as an answer, with its sentence."""
-    exercise = all_exercises()[id]
+    exercise = ALL[id]
     yield from exercise.known
     for place, (name, (_, known)) in enumerate(exercise.parts.items()):
         right = exercise.solution()
@@ -57,29 +56,69 @@ def mistakes(id):
             yield put if isinstance(right, dict) else tuple(put.values()), f"{name}: {sentence}"
 
 
-@pytest.mark.parametrize(("id", "n"), [(id, n) for id in ALL for n, _ in enumerate(mistakes(id))])
-def test_each_mistake_gets_its_sentence(id, n):
-    answer, sentence = list(mistakes(id))[n]
-    feedback = check(id, answer)
-    assert feedback.status == "not yet" and sentence in feedback.sentence, feedback.sentence
+@each_exercise
+def test_at_least_two_typical_wrong_answers_get_help(id):
+    tried = [*mistakes(id), *WRONG.get(id, ())]
+    assert id in OPEN or len(tried) >= 2
+    for n, (answer, help) in enumerate(tried):
+        feedback = check(id, answer)
+        assert feedback.status == "not yet" and help in feedback.sentence, (n, feedback.sentence)
 
 
-@pytest.mark.parametrize(("id", "n"), [(id, n) for id in WRONG for n in range(len(WRONG[id]))])
-def test_wrong_answers_get_help(id, n):
-    answer, help = WRONG[id][n]
-    feedback = check(id, answer)
-    assert feedback.status == "not yet" and help in feedback.sentence, feedback.sentence
+def test_ids_are_in_order_and_belong_to_their_lesson():
+    assert sorted(ALL, key=lambda id: tuple(map(int, id.split(".")))) == list(ALL)
+    for id, exercise in ALL.items():
+        lesson = int(exercise.solution.__module__.rsplit("_", 1)[1])
+        assert exercise.id == id and int(id.split(".")[0]) == lesson
+    assert {*ALSO_RIGHT, *WRONG} <= set(ALL)
 
 
-@pytest.mark.parametrize(("id", "n"), [(id, n) for id in ALSO_RIGHT for n in range(len(ALSO_RIGHT[id]))])
-def test_other_right_answers(id, n):
-    feedback = check(id, ALSO_RIGHT[id][n])
-    assert feedback.status == ("complete" if feedback.exercise.open else "right"), feedback.sentence
+def test_numbers_that_are_asked_for_follow_from_their_definitions():
+    assert initial_losses() == pytest.approx((4.60517, 0.19852), abs=1e-5)
+    probabilities = torch.tensor([0.6] + [0.4 / 9] * 9)
+    entropy = torch.distributions.Categorical(probabilities).entropy().item()
+    assert noisy_ceiling() == pytest.approx((0.6, entropy))
+    assert linear_shifts() == pytest.approx((0.49192, 0.017569), rel=1e-4)
+    one, labels = torch.ones(128, 5), torch.arange(64).repeat(2)
+    losses = contrastive_loss(one, labels), triplet_loss(one, labels), nt_xent(one[:64], one[64:])
+    assert losses_of_one_point() == pytest.approx([float(loss) for loss in losses], abs=1e-5)
+    one, constant, (east, north) = torch.ones(128, 8), torch.full((128, 64), 0.3), torch.eye(2)[:, None]
+    losses = nt_xent(one, one), cosine_distance(east, north), barlow_loss(constant, constant, 0.01)
+    assert list(losses_that_know_nothing().values())[1:] == pytest.approx([float(loss) for loss in losses])
+    views = np.array([[0.90, 0.09, 0.01], [0.02, 0.38, 0.60], [0.20, 0.35, 0.45]])
+    votes = np.bincount(views.argmax(1))
+    scores = {"mean": views.mean(0), "vote": votes, "product": views.prod(0), "max": views.max(0)}
+    assert four_rules() == {rule: "ABC"[score.argmax()] for rule, score in scores.items()}
+
+
+def test_slopes_are_those_of_torch():
+    chain, above, below, swish = slopes()
+    x, zero = torch.tensor([0.001, -0.001], requires_grad=True), torch.zeros(1, requires_grad=True)
+    assert torch.autograd.grad(F.relu(x).sum(), x)[0].tolist() == [above, below]
+    assert torch.autograd.grad(F.silu(zero), zero)[0].item() == swish
+    assert torch.autograd.grad(torch.sigmoid(zero), zero)[0].item() ** 10 == chain
+
+
+@pytest.mark.parametrize(("biases_decay", "case"), [(True, "weights and bias"), (False, "weights only, bias above 0")])
+def test_what_weight_decay_does_to_a_dead_unit_of_the_first_layer(biases_decay, case):
+    """The two answers of 11.4 about weight decay, by training such a unit."""
+    image, target, unit = torch.tensor([[0.2, 0.9]]), torch.tensor([[1.0]]), torch.nn.Linear(2, 1)
+    torch.nn.init.constant_(unit.weight, -1.0)
+    torch.nn.init.constant_(unit.bias, 0.3)
+    optimizer = torch.optim.SGD([unit.weight, unit.bias][: 1 + biases_decay], lr=0.1, weight_decay=0.1)
+    for _ in range(500):
+        optimizer.zero_grad()
+        (torch.relu(unit(image)) - target).square().sum().backward()
+        optimizer.step()
+    assert (unit(image).item() > 0) is come_back()[f"first layer, weight decay on {case}"]
+
+
+# --- Answers of another kind
 
 
 @pytest.mark.parametrize("id", [id for id in VALUES if id not in OPEN])
 def test_a_value_with_a_part_missing_or_of_another_kind_gets_help(id):
-    exercise, right = all_exercises()[id], all_exercises()[id].solution()
+    exercise, right = ALL[id], ALL[id].solution()
     if isinstance(right, dict):
         key = next(iter(right))
         missing = [right | {key: None}, {key: right[key]}] if len(right) > 1 else [{}]
@@ -93,9 +132,9 @@ def test_a_value_with_a_part_missing_or_of_another_kind_gets_help(id):
     assert f"{next(iter(exercise.parts))}: 7.7e+09 is not it" in check(id, (7.7e9, *right[1:])).sentence
 
 
-@pytest.mark.parametrize("id", [id for id in ALL if all_exercises()[id].cases])
+@pytest.mark.parametrize("id", [id for id in ALL if ALL[id].cases])
 def test_a_result_of_another_kind_gets_help(id):
-    exercise = all_exercises()[id]
+    exercise = ALL[id]
 
     def changed(change):
         return check(id, lambda *args: change(exercise.solution(*args))).sentence
@@ -112,7 +151,7 @@ def test_a_result_of_another_kind_gets_help(id):
 
 @pytest.mark.parametrize("id", OPEN)
 def test_an_open_exercise_is_complete_at_most_and_says_what_is_missing(id):
-    points, plan = all_exercises()[id].points, all_exercises()[id].solution()
+    points, plan = ALL[id].points, ALL[id].solution()
     assert list(plan) == list(points)
     feedback = check(id, dict.fromkeys(points, "not done"))
     assert feedback.status == "complete" and "Only you can judge" in feedback.sentence
@@ -127,6 +166,38 @@ def test_an_open_exercise_is_complete_at_most_and_says_what_is_missing(id):
     assert "dictionary" in check(id, ["all fine"]).sentence
 
 
+@each_exercise
+def test_answer_that_is_nothing_or_raises_is_never_right(id):
+    for answer in (None, ..., "", lambda *args: None, lambda *args: "word", lambda *args: (), 3, "word", [], {}):
+        assert check(id, answer).status in ("not answered yet", "not yet")
+
+    def answer(*args):
+        raise KeyError("no such thing")
+
+    if not ALL[id].value:
+        line = answer.__code__.co_firstlineno + 1
+        sentence = f"Your answer raised KeyError in line {line} of the cell: 'no such thing'"
+        assert (check(id, answer).status, check(id, answer).sentence) == ("not yet", sentence)
+
+
+def test_not_implemented_and_a_missing_return_are_no_answer():
+    def answer(*args):
+        raise NotImplementedError
+
+    assert check("1.3", answer).status == "not answered yet"
+    assert "`return`" in check("1.3", lambda correct, sizes: None).sentence
+
+
+def test_unknown_exercise_names_the_nearest():
+    with pytest.raises(ValueError, match=r'no exercise "1\.22"\. Did you mean "1\.2"'):
+        check("1.22", None)
+    with pytest.raises(ValueError, match="There are: 1.1, 1.2"):
+        stub("nonsense")
+
+
+# --- The parts of the machinery
+
+
 @blocks.exercise("0.1 a mean", hint="", hint2="", cases=[(torch.tensor([1.0, 2.0, 6.0]),)], otherwise="add and divide.",
           gradient="x", write_it=("mean", "average"), right="Right.")  # fmt: skip
 def mean(x):
@@ -135,6 +206,7 @@ def mean(x):
 
 
 mean.mistakes((lambda x: x.sum(), "divide by the number."))
+WHOLE_TASK = "which does the whole task; write it yourself from its parts."
 
 
 @pytest.mark.parametrize(
@@ -142,16 +214,8 @@ mean.mistakes((lambda x: x.sum(), "divide by the number."))
     [
         (lambda x: x.sum() / 3, "right", "Right."),
         (lambda x: np.float64(3.0), "right", "Right."),  # NumPy has no gradient
-        (
-            lambda x: x.mean(),
-            "not yet",
-            "You call `mean`, which does the whole task; write it yourself from its parts.",
-        ),
-        (
-            lambda x: (lambda y: np.average(y.numpy()))(x.detach()),
-            "not yet",
-            "You call `average`, which does",
-        ),
+        (lambda x: x.mean(), "not yet", f"You call `mean`, {WHOLE_TASK}"),
+        (lambda x: (lambda y: np.average(y.numpy()))(x.detach()), "not yet", "You call `average`, which does"),
         (torch.mean, "not yet", "You call `mean`, which"),
         (lambda x: x.mean() * 3, "not yet", "With x = [1, 2, 6] it should be 3; yours is 9: divide by the number."),
         (lambda x: x[0] * 0.5, "not yet", "With x = [1, 2, 6] it should be 3; yours is 0.5: add and divide."),
@@ -172,77 +236,36 @@ def test_names_in_a_function_are_those_it_uses():
     assert "mean" in blocks.names_in(torch.mean) and "mean" not in blocks.names_in(mean.solution)  # written as `mean`
 
 
-def test_the_distance_of_two_answers():
+def test_the_parts_of_two_answers_and_their_distance():
     nan, inf = np.array([np.nan, 1.0]), np.array([np.inf, 1.0])
     assert distance(nan, nan) == distance(inf, inf) == distance(True, 1) == distance("A", "A") == 0
     assert distance(nan, inf) == distance(inf, nan) == distance("A", "B") == distance(nan, np.ones(3)) == np.inf
     assert distance(np.array([1.0, 5.0]), np.array([1.0, 4.0])) == 0.25 and distance(inf, np.ones(2)) == np.inf
-
-
-def test_single_numbers_are_one_part_and_arrays_are_several():
-    assert [part.tolist() for part in parts([1, 2], (3, torch.tensor(4)))] == [[1, 2]]
+    assert [part.tolist() for part in parts([1, 2], (3, torch.tensor(4)))] == [[1, 2]]  # single numbers are one part
     assert [part.shape for part in parts((np.ones(2), np.ones(3)), (np.zeros(2), np.zeros(3)))] == [(2,), (3,)]
 
 
-@pytest.mark.parametrize("id", ALL)
-def test_a_check_leaves_the_random_state_alone(id):
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    check(id, solved(id))
-    assert torch.equal(torch.rand(3), expected)
+# --- Stubs, and what is shown
 
 
-@pytest.mark.parametrize("id", ALL)
-def test_stub_is_not_answered_yet(id):
-    assert run_cell(stub(id)).status == "not answered yet"
+def cells_of(lesson):
+    """The code cells of a lesson's notebook."""
+    (path,) = NOTEBOOKS.glob(f"{lesson:02}*.ipynb")
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]).strip() for cell in cells if cell["cell_type"] == "code"]
 
 
-@pytest.mark.parametrize("id", ALL)
-def test_answer_that_is_nothing_is_never_right_and_never_raises(id):
-    for answer in (None, ..., "", lambda *args: None, lambda *args: "word", lambda *args: (), 3, "word", [], {}):
-        assert check(id, answer).status in ("not answered yet", "not yet")
-
-
-@pytest.mark.parametrize("id", [id for id in ALL if not all_exercises()[id].value])
-def test_answer_that_raises_is_reported_with_its_line(id):
-    def answer(*args):
-        raise KeyError("no such thing")
-
-    line = answer.__code__.co_firstlineno + 1
-    feedback = check(id, answer)
-    assert feedback.status == "not yet"
-    assert feedback.sentence == f"Your answer raised KeyError in line {line} of the cell: 'no such thing'"
-
-
-def test_not_implemented_is_not_answered():
-    def answer(*args):
-        raise NotImplementedError
-
-    assert check("1.3", answer).status == "not answered yet"
-
-
-def test_missing_return_is_named():
-    assert "`return`" in check("1.3", lambda correct, sizes: None).sentence
-
-
-def test_unknown_exercise_names_the_nearest():
-    with pytest.raises(ValueError, match=r'no exercise "1\.22"\. Did you mean "1\.2"'):
-        check("1.22", None)
-    with pytest.raises(ValueError, match="There are: 1.1, 1.2"):
-        stub("nonsense")
-
-
-def test_ids_are_in_order_and_belong_to_their_lesson():
-    assert sorted(ALL, key=lambda id: tuple(map(int, id.split(".")))) == ALL
-    for id, exercise in all_exercises().items():
-        lesson = int(exercise.solution.__module__.rsplit("_", 1)[1])
-        assert exercise.id == id and int(id.split(".")[0]) == lesson
-
-
-@pytest.mark.parametrize("id", ALL)
-def test_every_exercise_was_tried_with_two_typical_wrong_answers(id):
-    assert id in OPEN or len([*mistakes(id), *WRONG.get(id, ())]) >= 2
+@each_exercise
+def test_its_notebook_holds_its_stub_which_is_no_answer_yet(id):
+    exercise, source, given = ALL[id], stub(id), []
+    assert [cell for cell in cells_of(int(id.split(".")[0])) if f'check("{id}", ' in cell] == [source]
+    exec(source, {"check": lambda *args: given.append(args)})
+    assert [check(*args).status for args in given] == ["not answered yet"]
+    if not exercise.value:
+        (function, _call) = ast.parse(source).body
+        arguments = [argument.arg for argument in function.args.args]
+        assert arguments == list(inspect.signature(exercise.solution).parameters)
+        assert inspect.cleandoc(ast.get_docstring(function)) == inspect.getdoc(exercise.solution)
 
 
 class Tags(HTMLParser):
@@ -265,7 +288,7 @@ class Tags(HTMLParser):
             self.summaries.append(data)
 
 
-@pytest.mark.parametrize("id", ALL)
+@each_exercise
 def test_html_is_balanced_without_script_and_folds(id):
     tags = Tags()
     tags.feed(check(id, None)._repr_html_())
@@ -273,46 +296,13 @@ def test_html_is_balanced_without_script_and_folds(id):
     assert tags.summaries == ["Hint 1", "Hint 2", "Solution"]
 
 
-def test_html_escapes_what_an_answer_says():
+def test_html_shows_the_solution_and_escapes_what_an_answer_says_and_text_says_the_verdict():
     def answer(correct, sizes):
         raise ValueError("<script>alert(1)</script>")
 
     page = check("1.3", answer)._repr_html_()
     assert "<script>" not in page and "&lt;script&gt;" in page
-
-
-def test_html_shows_the_source_of_the_solution():
-    page = check("1.3", None)._repr_html_()
     assert "return sum(correct_per_batch) / sum(sizes)" in page
-
-
-def test_plain_text_says_the_verdict_and_not_the_solution():
     text = repr(check("1.3", lambda correct, sizes: 0.0))
     assert text.startswith("Exercise 1.3, accuracy with an uneven last batch: not yet.\n")
     assert "sum(sizes)" not in text
-
-
-@pytest.mark.parametrize("id", ALL)
-def test_stub_and_solution_have_the_same_arguments(id):
-    exercise = all_exercises()[id]
-    if exercise.value:
-        return
-    (function, _call) = ast.parse(stub(id)).body
-    assert [argument.arg for argument in function.args.args] == list(inspect.signature(exercise.solution).parameters)
-    assert inspect.cleandoc(ast.get_docstring(function)) == inspect.getdoc(exercise.solution)
-
-
-def cells_with(id):
-    """The code cells that check this exercise, or None if its lesson has no notebook yet."""
-    paths = list(NOTEBOOKS.glob(f"{int(id.split('.')[0]):02d}*.ipynb"))
-    cells = [cell for path in paths for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
-    sources = ["".join(cell["source"]).strip() for cell in cells if cell["cell_type"] == "code"]
-    return [source for source in sources if f'check("{id}", ' in source] if paths else None
-
-
-@pytest.mark.parametrize("id", ALL)
-def test_notebook_holds_the_stub_of_each_exercise(id):
-    cells = cells_with(id)
-    if cells is None:
-        pytest.skip("no notebook of this lesson")
-    assert cells == [stub(id)]

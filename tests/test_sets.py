@@ -36,8 +36,10 @@ def save(path, image=None, size=(6, 4), colour=(255, 0, 0), **options):
     (image or Image.new("RGB", size, colour)).save(path, **options)
 
 
-@pytest.mark.parametrize("kind", [lambda path: path, str])
-def test_folder_of_images(tmp_path, kind):
+@pytest.mark.parametrize("kind", [lambda path: path, str, lambda path: f"~/{path.name}"])
+def test_folder_of_images(tmp_path, monkeypatch, kind):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
     pets = tmp_path / "pets"
     save(pets / "dog" / "one.png", colour=(1, 2, 3))
     save(pets / "cat" / "2020" / "nested.PNG", colour=(4, 5, 6))
@@ -54,25 +56,15 @@ def test_folder_of_images(tmp_path, kind):
     assert split.images[:, :, 0, 0].tolist() == [[4, 5, 6], [7, 8, 9], [1, 2, 3]]
 
 
-def test_a_folder_below_home(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    save(tmp_path / "pets" / "cat" / "1.png")
-    assert load("~/pets").classes == ("cat",)
-
-
-def test_folder_with_grey_transparent_and_palette_images(tmp_path):
+def test_grey_transparent_and_palette_images_get_three_channels_and_photographs_are_turned_upright(tmp_path):
     for mode in ("L", "RGBA", "P", "1"):
-        save(tmp_path / "a" / f"{mode}.png", Image.new(mode, (5, 5)))
-    assert load(tmp_path).images.shape == (4, 3, 5, 5)
-
-
-def test_photographs_are_turned_upright(tmp_path):
+        save(tmp_path / "modes" / "a" / f"{mode}.png", Image.new(mode, (5, 5)))
+    assert load(tmp_path / "modes").images.shape == (4, 3, 5, 5)
     image, exif = Image.new("RGB", (6, 4), "black"), Image.Exif()
     image.paste("white", (0, 0, 6, 2))  # the upper half is white
     exif[0x0112] = 6  # the camera was turned: rotate by 90° clockwise to see it upright
-    save(tmp_path / "a" / "photo.png", image, exif=exif)
-    images = load(tmp_path).images
+    save(tmp_path / "turned" / "a" / "photo.png", image, exif=exif)
+    images = load(tmp_path / "turned").images
     assert images.shape == (1, 3, 6, 4)
     assert (images[..., 2:] == 255).all() and (images[..., :2] == 0).all()
 
@@ -89,15 +81,14 @@ def test_images_of_several_sizes_need_a_size_and_keep_their_centre(tmp_path):
     assert (load(tmp_path, size=10).images[2] == 255).all()
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda whole: b"not an image", lambda whole: b"", lambda whole: whole[:-25], lambda whole: whole[:20]]
-)
-def test_unreadable_images_are_named(tmp_path, damage):
+def test_unreadable_images_are_named(tmp_path):
     save(tmp_path / "a" / "good.png", size=(40, 40))
     assert len(load(tmp_path)) == 1
-    (tmp_path / "a" / "bad.png").write_bytes(damage((tmp_path / "a" / "good.png").read_bytes()))
-    with pytest.raises(ValueError, match=r'cannot read the image ".*bad\.png".*unreadable="skip"'):
-        load(tmp_path)
+    whole = (tmp_path / "a" / "good.png").read_bytes()
+    for damaged in (b"not an image", b"", whole[:-25], whole[:20]):
+        (tmp_path / "a" / "bad.png").write_bytes(damaged)
+        with pytest.raises(ValueError, match=r'cannot read the image ".*bad\.png".*unreadable="skip"'):
+            load(tmp_path)
 
 
 def test_unreadable_images_are_left_out_on_request_counted_and_named(tmp_path):

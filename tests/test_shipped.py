@@ -50,9 +50,8 @@ def test_a_file_is_hashed_once_until_it_changes_and_one_altered_byte_is_found(co
     content = bytearray(path.read_bytes())
     content[1000] ^= 1
     path.write_bytes(content)
-    with pytest.raises(
-        ValueError, match="t10k-labels.* is damaged: expected SHA-256 (.*), found .*git checkout"
-    ) as error:
+    words = "t10k-labels.* is damaged: expected SHA-256 (.*), found .*git checkout"
+    with pytest.raises(ValueError, match=words) as error:
         files.verified(LABELS)
     assert SUMS[LABELS]["sha256"] in str(error.value)
 
@@ -73,8 +72,7 @@ def test_files_that_are_not_as_listed_are_named(copy, name, change, error, words
 
 
 def test_idx_reads_what_was_written(tmp_path):
-    values = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
-    path = tmp_path / "images.gz"
+    values, path = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4), tmp_path / "images.gz"
     path.write_bytes(gzip.compress(idx(values)))
     read = files.read_idx_gz(path)
     assert read.dtype == np.uint8
@@ -91,7 +89,7 @@ WHOLE = idx(np.zeros(500, np.uint8))
         (b"not gzip at all", "is not a gzip file"),
         (gzip.compress(WHOLE, mtime=0)[:-12], "is cut short"),
         (gzip.compress(WHOLE[:-1], mtime=0), "its header promises 500 bytes .* but 499 follow"),
-        (gzip.compress(idx(np.zeros((5, 5), np.uint8))[:7], mtime=0), "cut short within its header"),
+        (gzip.compress(WHOLE[:7], mtime=0), "cut short within its header"),
         (gzip.compress(b"\x00\x00\x0d\x01\x00\x00\x00\x00", mtime=0), "does not hold unsigned bytes"),
         (gzip.compress(b"hello, world", mtime=0), "does not hold unsigned bytes"),
         (gzip.compress(b"", mtime=0), "does not hold unsigned bytes"),
@@ -100,9 +98,8 @@ WHOLE = idx(np.zeros(500, np.uint8))
 def test_bad_idx_files_are_refused(tmp_path, content, message):
     path = tmp_path / "bad.gz"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(ValueError, match=f"bad.gz.*{message}"):
         files.read_idx_gz(path)
-    assert "bad.gz" in str(error.value)
 
 
 def test_fashion_mnist_is_the_published_set_which_torchvision_accepts_without_a_download(tmp_path, monkeypatch):
@@ -125,7 +122,7 @@ def test_fashion_mnist_is_the_published_set_which_torchvision_accepts_without_a_
     np.testing.assert_array_equal(theirs.data.numpy(), images)
 
 
-def test_the_four_designs_show_the_same_objects():
+def test_the_four_designs_show_the_same_objects_and_a_family_has_one_class():
     drawings = {}
     for design in files.DESIGNS:
         images, rows = files.read_emoji(design)
@@ -140,10 +137,6 @@ def test_the_four_designs_show_the_same_objects():
     assert not np.array_equal(drawings["noto"], drawings["twemoji"])
     with pytest.raises(ValueError, match='no emoji design "fluent-3". Did you mean "fluent-3d"'):
         files.read_emoji("fluent-3")
-
-
-def test_emoji_classes_and_families():
-    _, rows = files.read_emoji("noto")
     classes = [row["class"] for row in rows]
     counts = {name: classes.count(name) for name in dict.fromkeys(classes)}
     assert counts == dict(faces=127, people=259, animals=129, food=128, travel=131, objects=261, symbols=223)

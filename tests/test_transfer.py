@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from refusals import refused
 from tdnn_helpers.methods.transfer import FixedNorms, on_stored, upper_part
 from tdnn_helpers.models.backbone import Backbone, stage_maps
 from tdnn_helpers.models.networks import mlp
@@ -32,12 +33,11 @@ def test_the_upper_part_is_a_copy_that_can_be_trained(backbone):
     assert frozen.stages["top"][0].weight.abs().sum() > 0
 
 
-def test_a_cut_that_does_not_exist_is_named(backbone):
-    with pytest.raises(ValueError, match='no stage "stage8". Did you mean "stage'):
-        upper_part(backbone, "stage8")
-    other = Backbone(nn.ModuleDict({"a": nn.Linear(2, 2)}), nn.Linear(2, 2), nn.Identity(), [])
-    with pytest.raises(ValueError, match="cannot be cut"):
-        upper_part(other, "a")
+UNCUT = Backbone(nn.ModuleDict({"a": nn.Linear(2, 2)}), nn.Linear(2, 2), nn.Identity(), [])
+test_a_cut_that_does_not_exist_is_named = refused(
+    (lambda backbone: upper_part(backbone, "stage8"), 'no stage "stage8". Did you mean "stage'),
+    (lambda: upper_part(UNCUT, "a"), "cannot be cut"),
+)
 
 
 def test_fixed_norms_do_not_move_and_the_weights_do():
@@ -52,28 +52,18 @@ def test_fixed_norms_do_not_move_and_the_weights_do():
     assert all(parameter.grad is not None for parameter in fixed.parameters())
     with torch.no_grad():
         torch.testing.assert_close(fixed(images), fixed.eval()(images))
-
-
-def test_fixed_norms_stay_fixed_inside_a_model_that_is_trained():
     model = nn.Sequential(FixedNorms(nn.BatchNorm1d(2), nn.Dropout(0.5)), nn.BatchNorm1d(2)).train()
     assert not model[0][0].training and model[0][1].training and model[1].training
 
 
 def test_training_on_stored_pixels_is_training_on_the_images(few):
-    torch.manual_seed(0)
-    model = mlp(few, hidden=(8,))
-    twin, stored = copy.deepcopy(model), on_stored(few.images / 255)
-    one = fit(model, few, steps=12, batch_size=32)
-    other = fit(twin, few, steps=12, batch_size=32, objective=stored)
-    assert one.step_losses == pytest.approx(other.step_losses, rel=1e-5)
-    assert evaluate(twin, few, objective=stored) == pytest.approx(evaluate(model, few))
-
-
-def test_each_split_has_its_own_stored_inputs(few):
     train, val = few.split(0.5, seed=0)
-    model = mlp(train, hidden=())
-    twin = copy.deepcopy(model)
-    plain = fit(model, train, val=val, steps=6)
-    kept = fit(twin, train, val=val, steps=6, objective=on_stored(train.images / 255, val.images / 255))
+    torch.manual_seed(0)
+    model = mlp(train, hidden=(8,))
+    twin, stored = copy.deepcopy(model), on_stored(train.images / 255, val.images / 255)  # each split has its own
+    plain = fit(model, train, val=val, steps=12, batch_size=32)
+    kept = fit(twin, train, val=val, steps=12, batch_size=32, objective=stored)
+    assert plain.step_losses == pytest.approx(kept.step_losses, rel=1e-5)
     for (*names, value, _), (*same, other, _) in zip(plain.rows, kept.rows, strict=True):
         assert names == same and value == pytest.approx(other, rel=1e-4)
+    assert evaluate(twin, few, objective=on_stored(few.images / 255)) == pytest.approx(evaluate(model, few))

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from refusals import refused
 from tdnn_helpers.data.split import Split
 from tdnn_helpers.models.networks import count_parameters
 from tdnn_helpers.models.transformer import Block, Patches, SelfAttention, attention, attention_maps, vision_transformer
@@ -55,21 +56,16 @@ def test_patches_are_squares_of_the_image_in_reading_order():
 @pytest.mark.parametrize("positions", [True, False])
 def test_size_output_and_gradients_of_the_transformer(positions):
     width, depth, items = 8, 2, 6
+    torch.manual_seed(0)
     model = vision_transformer(SPLIT, patch=3, width=width, depth=depth, heads=2, positions=positions)
     patches = 9 * 2 * width + width + positions * items * width
     block = 4 * (width**2 + width) + 2 * 2 * width + 8 * width**2 + 5 * width
     assert count_parameters(model) == patches + depth * block + 2 * width + 4 * width + 4
     assert model(IMAGES).shape == (12, 4)
+    swapped = IMAGES.roll(3, 3)  # whole patches: only positions tell their order
+    assert torch.allclose(model(IMAGES), model(swapped), atol=1e-5) != positions
     model(IMAGES).square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.abs().sum() > 0 for p in model.parameters())
-
-
-@pytest.mark.parametrize("positions", [True, False])
-def test_only_positions_tell_the_order_of_patches(positions):
-    torch.manual_seed(0)
-    model = vision_transformer(SPLIT, patch=3, width=8, depth=1, heads=2, positions=positions)
-    swapped = IMAGES.roll(3, 3)  # whole patches
-    assert torch.allclose(model(IMAGES), model(swapped), atol=1e-5) != positions
 
 
 def test_attention_maps():
@@ -81,8 +77,7 @@ def test_attention_maps():
     assert torch.allclose(maps[:, 0], first.attend.weights(first.norm(model[1](model[0](IMAGES[:5])))))
 
 
-def test_what_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match="patches of 4×4 pixels do not tile images of 6×9"):
-        vision_transformer(SPLIT, patch=4)
-    with pytest.raises(ValueError, match="the width 10 must be a multiple of the number of heads, 4"):
-        vision_transformer(SPLIT, patch=3, width=10, heads=4)
+test_what_does_not_fit_is_refused = refused(
+    (lambda: vision_transformer(SPLIT, patch=4), "patches of 4×4 pixels do not tile images of 6×9"),
+    (lambda: vision_transformer(SPLIT, patch=3, width=10, heads=4), "10 must be a multiple of the number of heads, 4"),
+)

@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from tdnn_helpers.data.sets import load
 from tdnn_helpers.models.backbone import pretrained
@@ -17,7 +18,8 @@ from tdnn_helpers.train.loop import fit
 def one_thread():
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with threadpool_limits(1):  # of NumPy's and scikit-learn's libraries
+        yield
     torch.set_num_threads(before)
 
 
@@ -35,10 +37,10 @@ def clean_environment(monkeypatch, tmp_path):
 
 @pytest.fixture
 def random_state_is_left_alone():
-    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    before = torch.get_rng_state(), random.getstate(), repr(np.random.get_state(legacy=False))
     yield
     assert torch.equal(torch.get_rng_state(), before[0])
-    assert random.getstate() == before[1] and (np.random.get_state()[1] == before[2]).all()
+    assert random.getstate() == before[1] and repr(np.random.get_state(legacy=False)) == before[2]
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from threadpoolctl import threadpool_limits
 from torch import nn
 
 from refusals import refused
@@ -40,7 +39,7 @@ def runs(tmp_path_factory):
     """Where all tests of this file keep the features of the pretrained network. Their many small matrices are faster
     on one core than on several."""
     folder = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch, quiet(), threadpool_limits(1):
+    with pytest.MonkeyPatch.context() as patch, quiet():
         patch.setenv("TDNN_DEVICE", "cpu")
         patch.setenv("TDNN_RUNS", str(folder))
         yield folder

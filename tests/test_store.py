@@ -22,6 +22,7 @@ from torch import nn
 
 from tdnn_helpers.core import runs_dir
 from tdnn_helpers.data.sets import load
+from tdnn_helpers.data.shipped import verified
 from tdnn_helpers.evidence import comparison, fingerprint, store
 from tdnn_helpers.evidence.comparison import ArmsFailed, compare
 from tdnn_helpers.evidence.definitions import Definitions
@@ -192,6 +193,16 @@ def test_a_change_of_the_surroundings_is_another_run(monkeypatch):
         assert ran(arms) == []
 
 
+def test_a_run_on_the_data_of_another_folder_is_another_run(monkeypatch, tmp_path):
+    reads = notebook("arm = lambda seed: verified('a.gz')", verified=verified)["arm"]
+    before = key_of(reads)
+    monkeypatch.setenv("TDNN_DATA", str(tmp_path))
+    listing = (PACKAGE.parent / "data" / "checksums.json").read_text(encoding="utf-8")
+    for text, kept in ((listing, True), (listing.replace("1", "2"), False)):
+        (tmp_path / "checksums.json").write_text(text, encoding="utf-8")
+        assert (key_of(reads) == before) == kept
+
+
 # --- a new version of this package ------------------------------------------------------------------------------------
 @pytest.fixture
 def edited(monkeypatch):
@@ -204,11 +215,11 @@ def edited(monkeypatch):
         ours.files = {(moved or {}).get(name, name): file for name, file in files.items()}
         for module in (fingerprint, store):
             monkeypatch.setattr(module, "OURS", ours)
-        fingerprint._ours.cache_clear()
+        fingerprint._of.cache_clear()
         return ours
 
     yield edit
-    fingerprint._ours.cache_clear()
+    fingerprint._of.cache_clear()
 
 
 TRAINS = notebook("arm = lambda seed: fit(mlp(pool), pool, steps=1)", fit=fit, mlp=mlp, pool=torch.zeros(3))["arm"]

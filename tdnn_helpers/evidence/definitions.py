@@ -17,6 +17,8 @@ from functools import cache, cached_property
 from itertools import accumulate
 from pathlib import Path
 
+from ..core.places import data_dir
+
 NO_RESULTS = frozenset({"figures", "exercises"})  # wings that cannot change a number
 NO_WING = frozenset()
 LISTING = "checksums.json"  # a definition that names this file reads the data
@@ -118,9 +120,13 @@ class Definitions:
             parts, is_package = path.relative_to(package).with_suffix("").parts, path.name == "__init__.py"
             name = ".".join(parts[:-1] if is_package else parts)
             self.files[name] = path.read_text(encoding="utf-8"), is_package
-        listing = package.parent / "data" / LISTING
-        self._data = listing.read_text(encoding="utf-8") if listing.exists() else ""
         self._modules: dict[str, Module] = {}
+
+    @property
+    def data(self) -> str:
+        """The checksums of the data folder in use; a program may turn to another one. Empty if there are none."""
+        listing = data_dir(self.package.parent) / LISTING
+        return listing.read_text(encoding="utf-8") if listing.exists() else ""
 
     @cached_property
     def all(self) -> str:
@@ -220,7 +226,7 @@ class Definitions:
                     texts.append(self._text(self.module(above).loose, self.module(above), waiting, left_out))
             texts.append(self._text(nodes, file, waiting, left_out))
         if any(f'"{LISTING}"' in text for text in texts):
-            texts.append(self._data)
+            texts.append(self.data)
         return _hashed(set(texts))
 
     def _text(

@@ -246,13 +246,18 @@ def _place(thing) -> tuple[str, str] | None:
     return _ours(module, name) or (f"{module}.{name}", version)
 
 
-@functools.cache
 def _ours(module: str, name: str = "") -> tuple[str, str] | None:
     """The same for a definition or a whole module of this package, wherever it stands; None for any other."""
     top, _, inside = module.partition(".")
     if top != OURS.package.name:
         return None
-    return name, OURS.of(inside, name.partition(".")[0]) if inside else OURS.all  # the face may give anything
+    return name, _of(inside, name.partition(".")[0], OURS.data) if inside else OURS.all  # the face may give anything
+
+
+@functools.cache
+def _of(module: str, name: str, data: str) -> str:
+    """``OURS.of``, once for all. ``data`` is there to be part of the cache's key."""
+    return OURS.of(module, name)
 
 
 def _known_version(module: str) -> str:

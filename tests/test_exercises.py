@@ -5,16 +5,21 @@ import ast
 import importlib
 import inspect
 import json
+import sys
+from functools import cache, partial
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from sklearn.metrics import balanced_accuracy_score
 
 from tdnn_helpers import exercises as package
 from tdnn_helpers.exercises import all_exercises, blocks, check, stub
 from tdnn_helpers.exercises.answers import distance, parts
+from tdnn_helpers.methods.curriculum import easy_first
 
 ALL = list(all_exercises())
 OPEN = [id for id in ALL if all_exercises()[id].points]
@@ -110,6 +115,15 @@ def test_a_result_of_another_kind_gets_help(id):
     assert ("Return one number" if np.ndim(result) == 0 else "shape must be") in twice
 
 
+@pytest.mark.parametrize("id", [id for id in ALL if not all_exercises()[id].value])
+def test_a_result_in_float64_is_right_too(id):
+    def double(result):
+        parts = tuple(map(double, result)) if isinstance(result, tuple) else result
+        return result.double() if torch.is_tensor(result) and result.is_floating_point() else parts
+
+    assert check(id, lambda *args: double(all_exercises()[id].solution(*args))).status == "right"
+
+
 @pytest.mark.parametrize("id", OPEN)
 def test_an_open_exercise_is_complete_at_most_and_says_what_is_missing(id):
     points, plan = all_exercises()[id].points, all_exercises()[id].solution()
@@ -170,6 +184,97 @@ def test_names_in_a_function_are_those_it_uses():
     assert {"mean", "sum"} <= blocks.names_in(lambda x: [y.mean() for y in x.sum()])
     assert "mean" not in blocks.names_in(lambda mean: mean)
     assert "mean" in blocks.names_in(torch.mean) and "mean" not in blocks.names_in(mean.solution)  # written as `mean`
+
+
+average, doubled, layer = torch.mean, partial(torch.mean, dim=0), torch.nn.Mish()
+
+
+def helper(x, again=True):
+    return another(x) if again else x.sum() / average(x)
+
+
+def another(x):
+    return helper(x, again=False)
+
+
+@torch.no_grad()
+def decorated(x):
+    return F.softplus(x)
+
+
+def made(function):
+    return lambda x: function(x)
+
+
+class Reader:
+    def method(self, x):
+        return average(x)
+
+
+@pytest.mark.parametrize(
+    ("answer", "name"),
+    [
+        (lambda x: average(x), "mean"),
+        (lambda x: [doubled(y) for y in x], "mean"),
+        (partial(torch.mean, dim=0), "mean"),
+        (partial(lambda function, x: function(x), torch.mean), "mean"),
+        (partial(lambda x, function: function(x), function=torch.mean), "mean"),
+        (lambda x: helper(x), "mean"),  # two levels down, in functions that call each other
+        (lambda x, function=average: function(x), "mean"),
+        (lambda x, *, function=average: function(x), "mean"),
+        (made(average), "mean"),
+        (made(helper), "mean"),
+        (Reader().method, "mean"),
+        (lambda x: decorated(x), "softplus"),
+        (cache(lambda x: F.softplus(x)), "softplus"),
+        (lambda x: layer(x), "Mish"),
+        (torch.nn.Mish, "Mish"),
+        (balanced_accuracy_score, "balanced_accuracy_score"),
+        (partial(easy_first, fraction=1), "easy_first"),
+    ],
+)
+def test_what_stands_behind_another_name_is_noticed(answer, name):
+    assert name in blocks.names_in(answer)
+
+
+def test_what_an_answer_does_not_use_is_not_noticed():
+    assert "softplus" not in blocks.names_in(lambda x: x.decorated())  # an attribute of the name of a function
+    assert "softplus" not in blocks.names_in(lambda x: F.mish(x))  # a library is not read
+
+
+@pytest.mark.parametrize("write", [lambda x: act(x), partial(F.mish), lambda x: my_mish(x)])
+def test_a_library_call_under_another_name_is_no_right_answer(write):
+    assert "You call `mish`, which does the whole task" in check("11.2", write).sentence
+
+
+act = F.mish
+
+
+def my_mish(x):
+    return act(x)
+
+
+@pytest.fixture(scope="module", params=["first", "later"])
+def in_float64(request):
+    """A reader has made float64 the usual type: before an exercise was checked, or afterwards."""
+    before = {name: module for name, module in sys.modules.items() if name.startswith(f"{package.__name__}.lesson_")}
+    torch.set_default_dtype(torch.float64)
+    if request.param == "first":
+        for name in before:
+            del sys.modules[name]
+        all_exercises.cache_clear()
+    yield
+    torch.set_default_dtype(torch.float32)
+    all_exercises.cache_clear()
+    sys.modules.update(before)
+
+
+@pytest.mark.parametrize("id", ALL)
+def test_another_usual_type_of_numbers_changes_nothing(in_float64, id):
+    assert check(id, solved(id)).status in ("right", "complete")
+    for answer, sentence in mistakes(id):
+        assert sentence in check(id, answer).sentence
+    assert torch.get_default_dtype() == torch.float64
 
 
 def test_the_distance_of_two_answers():

@@ -16,6 +16,7 @@ import re
 import textwrap
 import traceback
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -63,6 +64,18 @@ class Feedback:
         )
 
 
+@contextmanager
+def _in_float32():
+    """The numbers of an exercise are float32, whatever type a reader has made the usual one."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@_in_float32()
 def check(id: str, answer: Any) -> Feedback:
     """Check an answer. Shown by the notebook when it is the last line of a cell.
 
@@ -100,6 +113,7 @@ def stub(id: str) -> str:
 
 
 @cache
+@_in_float32()
 def all_exercises() -> dict[str, Exercise]:
     """Every exercise of the course by id, in order."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name.startswith("lesson_"))

@@ -195,12 +195,12 @@ def test_a_change_of_the_surroundings_is_another_run(monkeypatch):
 
 def test_a_run_on_the_data_of_another_folder_is_another_run(monkeypatch, tmp_path):
     reads = notebook("arm = lambda seed: verified('a.gz')", verified=verified)["arm"]
-    before = key_of(reads)
+    before = key_of(reads), Store.source()
     monkeypatch.setenv("TDNN_DATA", str(tmp_path))
     listing = (PACKAGE.parent / "data" / "checksums.json").read_text(encoding="utf-8")
     for text, kept in ((listing, True), (listing.replace("1", "2"), False)):
         (tmp_path / "checksums.json").write_text(text, encoding="utf-8")
-        assert (key_of(reads) == before) == kept
+        assert [key_of(reads) == before[0], Store.source() == before[1]] == [kept, kept]
 
 
 # --- a new version of this package ------------------------------------------------------------------------------------
@@ -239,8 +239,9 @@ TRAINS = notebook("arm = lambda seed: fit(mlp(pool), pool, steps=1)", fit=fit, m
     ],
 )
 def test_an_edit_of_this_package_forgets_a_run_where_the_arm_reaches_what_it_changes(edited, forgets, old, new):
-    before, source = key_of(TRAINS), Store.source
-    assert edited(old, new).all != source  # worker processes must have each byte alike
+    before, source = key_of(TRAINS), Store.source()
+    edited(old, new)
+    assert Store.source() != source  # worker processes must have each byte alike
     assert (key_of(TRAINS) != before) == forgets
 
 
@@ -256,7 +257,8 @@ def test_a_file_that_moves_forgets_no_run(edited, monkeypatch):
 def test_the_package_whose_source_counts_is_the_whole_one(edited):
     assert store.OURS is fingerprint.OURS and store.OURS.package == PACKAGE and PACKAGE.name == "tdnn_helpers"
     assert {"", "train.loop", "exercises.lesson_01", "evidence.store"} <= store.OURS.files.keys()
-    assert Store.source == Definitions(PACKAGE).all == edited().all
+    before = Store.source()
+    assert store.OURS.all == Definitions(PACKAGE).all == edited().all and Store.source() == before
 
 
 # --- what has no reliable digest --------------------------------------------------------------------------------------
@@ -390,7 +392,7 @@ def test_a_run_by_other_source_than_this_process_has_is_not_kept():
     kept = Store({"arm": lambda seed: {"x": 1}}, 1)
     kept.put("arm", 0, [(0, "", "x", 1.0, 0.0)], "a file was edited before the worker started")
     assert kept.get("arm", 0) is None
-    kept.put("arm", 0, [(0, "", "x", 1.0, float("nan"))], Store.source)
+    kept.put("arm", 0, [(0, "", "x", 1.0, float("nan"))], Store.source())
     ((*row, seconds),) = kept.get("arm", 0)
     assert row == [0, "", "x", 1.0] and np.isnan(seconds)
 
@@ -405,7 +407,7 @@ def test_no_half_written_entry_is_ever_seen(monkeypatch):
 
     with monkeypatch.context() as patch, pytest.warns(UserWarning, match="in use"):
         patch.setattr(os, "replace", refuse)
-        kept.put("arm", 4, [], Store.source)
+        kept.put("arm", 4, [], Store.source())
     assert renamed == [(4, False)] and list((runs_dir() / "store").iterdir()) == []
 
 

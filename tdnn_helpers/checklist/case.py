@@ -164,14 +164,14 @@ class Case:
 
     # ---- the curves --------------------------------------------------------------------------------------------
 
-    def curve(self, split: str, metric: str = "loss") -> np.ndarray:
-        """The recorded values in order; empty without a history."""
+    def curve(self, split: str) -> np.ndarray:
+        """The recorded losses in order; empty without a history."""
         if self.history is None:
             return np.array([])
         if isinstance(self.history, Mapping):
-            return np.asarray(self.history.get(f"{split} {metric}", []), dtype=float)
+            return np.asarray(self.history.get(f"{split} loss", []), dtype=float)
         frame = self.history.frame() if hasattr(self.history, "frame") else self.history
-        rows = frame[(frame["split"] == split) & (frame["metric"] == metric)]
+        rows = frame[(frame["split"] == split) & (frame["metric"] == "loss")]
         return rows.sort_values("step", kind="stable")["value"].to_numpy(dtype=float)
 
 

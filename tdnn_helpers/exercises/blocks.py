@@ -194,7 +194,8 @@ def names_in(answer: Any) -> set[str]:
         if inspect.isroutine(one):
             one = inspect.unwrap(getattr(one, "__func__", one))  # of a method, and without decorators
         if not isinstance(one, FunctionType) or _is_of_a_library(one):
-            names |= {type(one).__name__, getattr(one, "__name__", "")}
+            named = isinstance(one, type) or inspect.isroutine(one)
+            names.add(getattr(one, "__name__", "") if named else type(one).__name__)
         elif one not in read:
             read.add(one)
             waiting += [cell.cell_contents for cell in one.__closure__ or ()]

@@ -143,14 +143,12 @@ def check_classes(folder: Folder) -> Iterator[Finding]:
         yield Finding(LOOK, evidence, advice, sure)
     else:
         yield Finding(FINE, evidence, sure=sure)
-    for part in parts if folder.parts else ():
-        lacking = [name for name in known if not counts[part][name]]
-        if lacking and part == parts[0]:
-            advice = "Give all parts the same class folders, written in the same way."
-            yield Finding(WRONG, f"Not in train/: {listed(lacking)}.", advice, "exact")
-        elif lacking:
-            evidence, advice = f"Not in {part}/: {listed(lacking)}.", "A class that is not there is not measured."
-            yield Finding(LOOK, evidence, advice, "exact")
+    for part in folder.parts:
+        status, advice = LOOK, "A class that is not there is not measured."
+        if part == parts[0]:
+            status, advice = WRONG, "Give all parts the same class folders, written in the same way."
+        if lacking := [name for name in known if not counts[part][name]]:
+            yield Finding(status, f"Not in {part}/: {listed(lacking)}.", advice, "exact")
     spelled = defaultdict(list)
     for name in known:
         spelled["".join(filter(str.isalnum, name.lower())) or name].append(name)

@@ -132,7 +132,8 @@ def judge(claim_id: str, *effects: Effect) -> Verdict:
     holds = all(low < effect.low and effect.high < high for effect in effects)
     refuted = any(effect.high < low or high < effect.low for effect in effects)
     verdict = "holds here" if holds else "refuted here" if refuted else "not shown at this scale"
-    return _settle(claim, verdict, effects, f"{where} {units[0]}".rstrip())
+    named = " or ".join(dict.fromkeys(units))  # each part may have its own
+    return _settle(claim, verdict, effects, f"{where} {named}".rstrip())
 
 
 def each_part(rule: Mapping[str, Any], name: str) -> list:

@@ -5,6 +5,7 @@ import random
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -226,6 +227,9 @@ def smooth(out, y):
         # A small loss alone is no fault: equal outputs have the same.
         (untrained(), lambda out, y: 0.1 * F.cross_entropy(out, y) - 0.1 * out.mean(), "fine", ()),
         (untrained(), lambda out, y: (out.argmax(1) != y).float().mean(), "wrong", ("no gradient",)),
+        (untrained(), lambda out, y: F.cross_entropy(out, y).item(), "wrong", ("no tensor but a float", ".item()")),
+        (untrained(), lambda out, y: None, "wrong", ("no tensor but a NoneType",)),
+        (untrained(), lambda out, y: F.cross_entropy(out, y, reduction="none"), "wrong", ("one finite number",)),
         (untrained(inputs=Through(lambda images: images * 0 + 0.5)), None, "wrong", ("by heart",)),
     ],
 )
@@ -283,6 +287,7 @@ def test_a_part_without_gradient(examine):
         Through(lambda images: (images, images)),
         nn.Sequential(nn.Flatten(), nn.Linear(7, 10)),
         nn.Conv2d(1, 10, 3),
+        untrained(Through(lambda outputs: outputs[:, :0])),
     ],
 )
 def test_a_model_that_cannot_be_run_is_a_finding(examine, model):
@@ -323,6 +328,16 @@ def test_curves(examine, healthy, history, status, words):
 
 def test_the_best_weights_of_an_overfitted_run_are_fine(examine):
     examine(5, "fine", "its best weights back", history=OVERFITTED)
+
+
+@pytest.mark.parametrize("history", [[2.3, 0.9], "train loss", pd.DataFrame({"loss": [2.3, 0.9]})])
+def test_a_history_of_another_kind_gets_one_clear_sentence(healthy, history):
+    with pytest.raises(ValueError, match=f"history must be a History.*not this {type(history).__name__}"):
+        check_model(healthy[0], TRAIN, VAL, history=history)
+
+
+def test_a_single_record_is_a_curve(examine):
+    examine(5, "fine", "Training loss 0.5 → 0.5", history={"train loss": 0.5})
 
 
 def test_a_history_and_its_frame_say_the_same(examine, healthy, healthy_report):

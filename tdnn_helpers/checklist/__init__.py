@@ -60,7 +60,8 @@ def check_model(
         A :class:`Report`: print it, end a notebook cell with it, or ``.save("report.html")``.
 
     Raises:
-        ValueError: a split for regression, an empty split, splits of different image shapes, fewer than two classes.
+        ValueError: a split for regression, an empty split, splits of different image shapes, fewer than two classes; a
+            history of another kind.
     """
     _refuse_unfit({"train": train, "val": val, **({"external": external} if external is not None else {})})
     clock = time.perf_counter()

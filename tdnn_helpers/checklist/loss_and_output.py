@@ -88,6 +88,10 @@ def _check_gradients(case: Case) -> Iterator[Finding]:
             )
         yield Finding(WRONG, f"The loss cannot be computed ({describe(error)}).", advice)
         return
+    if not isinstance(loss, torch.Tensor):
+        evidence = f"The loss of a batch is no tensor but a {type(loss).__name__}, which has no gradient."
+        yield Finding(WRONG, evidence, "Return the tensor itself: .item() and float() cut the gradient off.")
+        return
     if loss.ndim or not torch.isfinite(loss):
         evidence = f"The loss of a batch is {loss.detach().tolist()}."
         yield Finding(WRONG, evidence, "A loss is one finite number: the mean.")

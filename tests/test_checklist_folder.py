@@ -388,6 +388,8 @@ def test_classes_of_fewer_images_than_folds_are_judged_without_a_warning():
         warnings.simplefilter("error")
         answers = out_of_fold(torch.randn(1, 9, 2), split, assign_folds(split, seed=0))
     assert answers[0, -1].isinf().tolist() == [False, False, True]  # the only one of its class: nobody knew it
+    with pytest.raises(ValueError, match="every class has a single image"):
+        assign_folds(split[torch.tensor([0, 6, 8])], seed=0)
 
 
 # Networks

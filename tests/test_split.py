@@ -243,7 +243,7 @@ NO_PARTS = "above 0 and add up to at most 1"
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        *((lambda f=f: make().split(*f, seed=0), NO_PARTS) for f in ((), (0,), (-0.1, 0.5), (0.7, 0.4), (1.5,))),
+        *((lambda f=f: make().split(*f, seed=0), NO_PARTS) for f in ((), (0,), (-0.1, 0.5), (0.7, 0.4), (1.5,), (np.nan,))),
         (lambda: RARE.folds(4, seed=0), '"rare" has 3 images, too few for 4'),
         (lambda: RARE.split(0.9, seed=0), '"rare" has 3 images, too few for 2'),  # but one part is only a tenth
         (lambda: ONE_GROUP.split(0.5, seed=0), '"rare" has 1 groups, too few for 2'),

@@ -132,7 +132,7 @@ class Split:
             ValueError: fractions outside (0, 1] or with a sum above 1; a class too small to be in every part.
         """
         total = sum(fractions)
-        if not fractions or min(fractions) <= 0 or total > 1 + 1e-9:
+        if not fractions or min(fractions) <= 0 or not total <= 1 + 1e-9:  # NaN too
             raise ValueError(f"fractions must be above 0 and add up to at most 1, but they are {fractions}.")
         shares = [*fractions, 1 - total] if total < 1 - 1e-9 else list(fractions)
         stream = random_stream(seed, "split")

@@ -254,6 +254,16 @@ def my_mish(x):
     return act(x)
 
 
+def test_the_readers_own_function_may_have_the_name_of_the_librarys():
+    def mish(x):
+        return x * torch.tanh(F.softplus(x))
+
+    own = {"mish": mish}
+    exec("def answer(x):\n    return mish(x)", own)
+    for answer in (own["answer"], lambda x: mish(x), mish):
+        assert check("11.2", answer).status == "right"
+
+
 @pytest.fixture(scope="module", params=["first", "later"])
 def in_float64(request):
     """A reader has made float64 the usual type: before an exercise was checked, or afterwards."""

@@ -7,15 +7,16 @@ import copy
 import dis
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..evidence.fingerprint import instructions
 from .answers import (
     NotYet,
     agrees,
@@ -182,8 +183,8 @@ def _stub_of_dict(keys: Iterable[str], blank: str) -> str:
 def names_in(answer: Any) -> set[str]:
     """The names that an answer uses: those in the code of its function, and in the reader's functions that it names.
 
-    What stands behind another name (an alias, a default, a partial) counts by its own name, and an object by its class.
-    A function of a library is not read.
+    What stands behind a variable (an alias, a default, a partial) counts by its own name, and an object by its class. A
+    function of a library is not read.
     """
     names, read, waiting = set(), set(), [answer]
     while waiting:
@@ -200,10 +201,11 @@ def names_in(answer: Any) -> set[str]:
             read.add(one)
             waiting += [cell.cell_contents for cell in one.__closure__ or ()]
             waiting += [*(one.__defaults__ or ()), *(one.__kwdefaults__ or {}).values()]
-            for code in _with_inner(one.__code__):
-                names.update(code.co_names)
-                used = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
-                waiting += [one.__globals__[name] for name in used & one.__globals__.keys()]
+            for step in instructions(one.__code__):
+                if step.opname == "LOAD_GLOBAL" and step.argval in one.__globals__:
+                    waiting.append(one.__globals__[step.argval])
+                elif step.opcode in dis.hasname:
+                    names.add(step.argval)
     return names
 
 
@@ -213,10 +215,3 @@ def _is_of_a_library(function: FunctionType) -> bool:
     if module.partition(".")[0] == __name__.partition(".")[0]:
         return not module.startswith(__package__)
     return bool({"site-packages", "dist-packages"} & set(Path(function.__code__.co_filename).parts))
-
-
-def _with_inner(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _with_inner(constant)

@@ -26,6 +26,7 @@ from tdnn_helpers.checklist.folder.label_errors import check_labels, judge_label
 from tdnn_helpers.checklist.folder.network import adapt_splits, build_network, from_file, train_briefly
 from tdnn_helpers.checklist.folder.probe import assign_folds, out_of_fold
 from tdnn_helpers.checklist.folder.shortcuts import border, cells, find_shortcuts, power
+from tdnn_helpers.core.choices import listed
 from tdnn_helpers.core.progress_bars import quiet
 from tdnn_helpers.data.sets import load
 from tdnn_helpers.data.split import Split
@@ -390,6 +391,10 @@ def test_classes_of_fewer_images_than_folds_are_judged_without_a_warning():
     assert answers[0, -1].isinf().tolist() == [False, False, True]  # the only one of its class: nobody knew it
     with pytest.raises(ValueError, match="every class has a single image"):
         assign_folds(split[torch.tensor([0, 6, 8])], seed=0)
+
+
+def test_a_list_is_cut_short_after_the_fifth_name():
+    assert listed("abcde") == "a, b, c, d, e" and listed("abcdefg") == "a, b, c, d, e and 2 more"
 
 
 # Networks

@@ -287,6 +287,15 @@ def test_another_usual_type_of_numbers_changes_nothing(in_float64, id):
     assert torch.get_default_dtype() == torch.float64
 
 
+def test_an_answer_makes_tensors_of_the_type_of_the_cases(in_float64):
+    def blur(maps):
+        row = torch.tensor([1.0, 2.0, 1.0]) / 4
+        blur = (row[:, None] * row).expand(maps.shape[1], 1, 3, 3)
+        return F.conv2d(F.pad(maps, (1, 1, 1, 1), mode="replicate"), blur, stride=2, groups=maps.shape[1])
+
+    assert check("5.3", blur).status == "right"
+
+
 def test_the_distance_of_two_answers():
     nan, inf = np.array([np.nan, 1.0]), np.array([np.inf, 1.0])
     assert distance(nan, nan) == distance(inf, inf) == distance(True, 1) == distance("A", "A") == 0

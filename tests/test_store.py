@@ -195,12 +195,16 @@ def test_a_change_of_the_surroundings_is_another_run(monkeypatch):
 
 def test_a_run_on_the_data_of_another_folder_is_another_run(monkeypatch, tmp_path):
     reads = notebook("arm = lambda seed: verified('a.gz')", verified=verified)["arm"]
-    before = key_of(reads), Store.source()
+
+    def digests():
+        return key_of(reads), Store.source(), fingerprint._ours(verified.__module__, "verified")
+
+    before = digests()
     monkeypatch.setenv("TDNN_DATA", str(tmp_path))
     listing = (PACKAGE.parent / "data" / "checksums.json").read_text(encoding="utf-8")
     for text, kept in ((listing, True), (listing.replace("1", "2"), False)):
         (tmp_path / "checksums.json").write_text(text, encoding="utf-8")
-        assert [key_of(reads) == before[0], Store.source() == before[1]] == [kept, kept]
+        assert [now == then for now, then in zip(digests(), before, strict=True)] == [kept] * 3
 
 
 # --- a new version of this package ------------------------------------------------------------------------------------

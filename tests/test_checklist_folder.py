@@ -213,6 +213,14 @@ def test_classes_of_few_images_and_two_names_of_one(clean):
     seen(check_classes, clean, "wrong", "One class, two names? Bag  and bag")
 
 
+@pytest.mark.parametrize(("part", "advice"), [("train", "Give all parts the same"), ("val", "is not measured")])
+def test_a_class_that_a_part_lacks(parts, part, advice):
+    shutil.rmtree(parts / part / "bag")
+    (found,) = (one for one in check_classes(read_folder(parts, SIZE)) if "Not in" in one.evidence)
+    assert (found.status, found.evidence) == ("wrong" if part == "train" else "look", f"Not in {part}/: bag.")
+    assert advice in found.advice
+
+
 # Copies
 
 

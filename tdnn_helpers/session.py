@@ -38,30 +38,16 @@ def set_figure_style() -> None:
     import matplotlib as mpl
 
     colours = ["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#949494"]
-    mpl.rcParams.update(
-        {
-            "axes.prop_cycle": mpl.cycler(color=colours),
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "axes.titlesize": 11,
-            "axes.titlelocation": "left",
-            "axes.labelsize": 10,
-            "grid.color": "#e4e4e4",
-            "grid.linewidth": 0.8,
-            "xtick.labelsize": 9,
-            "ytick.labelsize": 9,
-            "legend.frameon": False,
-            "legend.fontsize": 9,
-            "lines.linewidth": 1.8,
-            "figure.dpi": 110,
-            "figure.facecolor": "white",
-            "image.cmap": "gray",
-            "image.interpolation": "nearest",
-            "font.size": 10,
-        }
-    )
+    mpl.rc("axes", prop_cycle=mpl.cycler(color=colours), grid=True, axisbelow=True, labelsize=10)
+    mpl.rc("axes", titlesize=11, titlelocation="left")
+    mpl.rc("axes.spines", top=False, right=False)
+    mpl.rc("grid", color="#e4e4e4", linewidth=0.8)
+    mpl.rc(("xtick", "ytick"), labelsize=9)
+    mpl.rc("legend", frameon=False, fontsize=9)
+    mpl.rc("lines", linewidth=1.8)
+    mpl.rc("figure", dpi=110, facecolor="white")
+    mpl.rc("image", cmap="gray", interpolation="nearest")
+    mpl.rc("font", size=10)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -265,6 +266,9 @@ def edited(change):
         # A small loss alone is no fault: equal outputs have the same.
         (untrained(), lambda out, y: 0.1 * F.cross_entropy(out, y) - 0.1 * out.mean(), "fine", []),
         (untrained(), lambda out, y: (out.argmax(1) != y).float().mean(), "wrong", ["no gradient"]),
+        (untrained(), lambda out, y: F.cross_entropy(out, y).item(), "wrong", ["no tensor but a float", ".item()"]),
+        (untrained(), lambda out, y: None, "wrong", ["no tensor but a NoneType"]),
+        (untrained(), lambda out, y: F.cross_entropy(out, y, reduction="none"), "wrong", ["one finite number"]),
         (untrained(inputs=Through(lambda images: images * 0 + 0.5)), None, "wrong", ["by heart"]),
         (edited(lambda model: [p.zero_() for p in model[-1].parameters()]), None, "fine", []),  # a usual start
         (untrained().insert(4, Through(torch.Tensor.detach)), None, "wrong", ["2.weight, 2.bias"]),
@@ -312,6 +316,7 @@ def test_a_loss_below_that_of_knowing_nothing(examine):
         (nn.Sequential(nn.Flatten(), nn.Linear(7, 10)), ""),
         (nn.Conv2d(1, 10, 3), ""),
         (edited(lambda model: model[2].weight[0, 0].fill_(float("nan"))), "2.weight"),
+        (untrained(Through(lambda outputs: outputs[:, :0])), ""),
     ],
 )
 def test_a_model_that_cannot_be_run_is_a_finding(examine, model, words):
@@ -343,6 +348,20 @@ def test_curves(examine, healthy, history, status, words):
 
 def test_the_best_weights_of_an_overfitted_run_are_fine(examine):
     examine(5, "fine", "its best weights back", history=OVERFITTED, **FEW)
+
+
+@pytest.mark.parametrize("history", [[2.3, 0.9], "train loss", pd.DataFrame({"loss": [2.3, 0.9]})])
+def test_a_history_of_another_kind_gets_one_clear_sentence(healthy, history):
+    with pytest.raises(ValueError, match=f"history must be a History.*not this {type(history).__name__}"):
+        check_model(healthy[0], TRAIN, VAL, history=history)
+
+
+def test_a_single_record_is_a_curve(examine):
+    examine(5, "fine", "Training loss 0.5 → 0.5", history={"train loss": 0.5})
+
+
+def test_a_history_and_its_frame_say_the_same(examine, healthy, healthy_report):
+    assert examine(5, "fine", history=healthy[1].frame())[5] == healthy_report[5]
 
 
 def test_dead_units(examine, healthy):

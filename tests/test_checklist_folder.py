@@ -27,6 +27,7 @@ from tdnn_helpers.checklist.folder.label_errors import check_labels, judge_label
 from tdnn_helpers.checklist.folder.network import adapt_splits, build_network, from_file, train_briefly
 from tdnn_helpers.checklist.folder.probe import assign_folds, out_of_fold
 from tdnn_helpers.checklist.folder.shortcuts import border, cells, find_shortcuts, power
+from tdnn_helpers.core.choices import listed
 from tdnn_helpers.core.progress_bars import quiet
 from tdnn_helpers.data.sets import load
 from tdnn_helpers.data.split import Split
@@ -213,6 +214,14 @@ def test_classes_of_few_images_and_two_names_of_one(clean):
     seen(check_classes, clean, "wrong", "One class, two names? Bag  and bag")
 
 
+@pytest.mark.parametrize(("part", "advice"), [("train", "Give all parts the same"), ("val", "is not measured")])
+def test_a_class_that_a_part_lacks(parts, part, advice):
+    shutil.rmtree(parts / part / "bag")
+    (found,) = (one for one in check_classes(read_folder(parts, SIZE)) if "Not in" in one.evidence)
+    assert (found.status, found.evidence) == ("wrong" if part == "train" else "look", f"Not in {part}/: bag.")
+    assert advice in found.advice
+
+
 def test_exact_copies_across_parts(parts):
     assert read_folder(parts, SIZE).parts == ("train", "val")
     seen(check_copies, parts, "fine")
@@ -378,6 +387,12 @@ def test_classes_of_fewer_images_than_folds_are_judged_without_a_warning():
         warnings.simplefilter("error")
         answers = out_of_fold(torch.randn(1, 9, 2), split, assign_folds(split, seed=0))
     assert answers[0, -1].isinf().tolist() == [False, False, True]  # the only one of its class: nobody knew it
+    with pytest.raises(ValueError, match="every class has a single image"):
+        assign_folds(split[torch.tensor([0, 6, 8])], seed=0)
+
+
+def test_a_list_is_cut_short_after_the_fifth_name():
+    assert listed("abcde") == "a, b, c, d, e" and listed("abcdefg") == "a, b, c, d, e and 2 more"
 
 
 class Grey(nn.Sequential):

@@ -65,6 +65,14 @@ def test_judge(lesson, ledger_of, verdict, cases):
         assert judge("C900", *({"^": ABOVE, "v": BELOW, "~": ACROSS}[part] for part in parts)).verdict == verdict
 
 
+def test_the_sentence_names_the_unit_of_each_part(lesson, ledger_of):
+    ledger_of(decide={"expect": "above", "than": 0, "parts": 3, "unit": ["decades", "pp", "pp"]})
+    effects = [replace(ABOVE, unit=unit) for unit in ("decades", "pp", "pp")]
+    assert judge("C900", *effects).evidence == "each 95 % interval lies wholly above 0 decades or pp"
+    ledger_of(decide={"within": 5, "parts": 2})
+    assert judge("C900", ABOVE, ABOVE).evidence == "the 95 % interval lies wholly within ±5 pp"
+
+
 def test_bad_calls_are_explained(lesson, monkeypatch):
     for (claim, *effects), why in {
         ("C008", ABOVE): "C008 is decided by 2 effects, not by 1",

@@ -125,6 +125,19 @@ def test_the_checksums_of_the_data_count_for_who_reads_them(package, tmp_path):
     assert found[0][0] != found[1][0] and found[0][1] == found[1][1]
 
 
+def test_the_data_folder_in_use_decides(package, tmp_path, monkeypatch):
+    for folder, content in (("data", "{}"), ("copy", "{}"), ("other", '{"a": 1}'), ("empty", None)):
+        (tmp_path / folder).mkdir()
+        if content:
+            (tmp_path / folder / "checksums.json").write_text(content)
+    ours = package(files={"__init__": "", "a": 'def read():\n    return "checksums.json"\n'})
+    found = {"": ours.of("a", "read")}
+    for folder in ("data", "copy", "other", "empty"):
+        monkeypatch.setenv("TDNN_DATA", str(tmp_path / folder))
+        found[folder] = ours.of("a", "read")
+    assert found[""] == found["data"] == found["copy"] and len(set(found.values())) == 3
+
+
 @pytest.mark.parametrize(
     ("code", "edit"),
     [

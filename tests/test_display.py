@@ -3,6 +3,7 @@ static twin, errors, no leaked figure."""
 
 import base64
 import io
+from functools import partial
 
 import matplotlib
 
@@ -127,8 +128,9 @@ def test_live_panel_redraws_in_place(shown, live):
     assert len(shown) == 1 and draw.calls == [(1, "solid"), (3, "solid"), (3, "dashed"), (1, "dashed")]
 
 
-def test_error_in_a_callback_is_one_sentence_and_goes_away(shown, live, monkeypatch):
-    widgets.explore(Recorder(), n=[1, 13, 2])
+@pytest.mark.parametrize("wrap", [lambda draw: draw, partial])  # a partial has no name of its own
+def test_error_in_a_callback_is_one_sentence_and_goes_away(shown, live, monkeypatch, wrap):
+    widgets.explore(wrap(Recorder()), n=[1, 13, 2])
     bar, image, caption = shown[0].children
     bar.children[0].value = 13
     assert caption.value == "No figure for n = 13: draw_bars raised RuntimeError: no bar thirteen"
@@ -190,7 +192,8 @@ def test_draw_must_give_a_figure_and_one_that_was_open_before_is_not_touched(sho
     mine = plt.figure()
     widgets.explore(draw_line, slope=[1, 2])
     assert len(shown) == 4
-    with pytest.raises(TypeError, match="draws_nothing must return a matplotlib figure"):
-        widgets.explore(draws_nothing, n=[1])
+    for draw in (draws_nothing, partial(draws_nothing)):
+        with pytest.raises(TypeError, match="draws_nothing must return a matplotlib figure"):
+            widgets.explore(draw, n=[1])
     assert plt.get_fignums() == [mine.number]
     plt.close(mine)

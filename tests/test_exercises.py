@@ -4,6 +4,8 @@ every mistake gets its sentence. ``exercise_answers.py`` holds more answers."""
 import ast
 import inspect
 import json
+import sys
+from functools import cache, partial
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.metrics import balanced_accuracy_score
 
 from exercise_answers import ALSO_RIGHT, WRONG
 from tdnn_helpers import exercises as package
@@ -26,6 +29,7 @@ from tdnn_helpers.exercises.lesson_12 import four_rules
 from tdnn_helpers.methods import barlow_loss, nt_xent
 from tdnn_helpers.methods import distance as cosine_distance
 from tdnn_helpers.methods.contrastive import contrastive_loss, triplet_loss
+from tdnn_helpers.methods.curriculum import easy_first
 
 ALL = all_exercises()
 OPEN = [id for id in ALL if ALL[id].points]
@@ -34,10 +38,16 @@ each_exercise = pytest.mark.parametrize("id", ALL)
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
 
+def solved(id):
+    """The answer that the course gives."""
+    exercise = all_exercises()[id]
+    return exercise.solution() if exercise.value else exercise.solution
+
+
 @each_exercise
 def test_right_answers_are_right_and_leave_the_random_state_alone(id):
     exercise, state = ALL[id], torch.get_rng_state()
-    for answer in (exercise.solution() if exercise.value else exercise.solution, *ALSO_RIGHT.get(id, ())):
+    for answer in (solved(id), *ALSO_RIGHT.get(id, ())):
         feedback = check(id, answer)
         status = "complete" if exercise.open else "right"  # only its reader can judge an open one
         assert (feedback.status, feedback.exercise.id) == (status, id), feedback.sentence
@@ -46,7 +56,7 @@ def test_right_answers_are_right_and_leave_the_random_state_alone(id):
 
 def mistakes(id):
     """Every registered mistake of an exercise as an answer, with its sentence."""
-    exercise = ALL[id]
+    exercise = all_exercises()[id]
     yield from exercise.known
     for place, (name, (_, known)) in enumerate(exercise.parts.items()):
         right = exercise.solution()
@@ -149,6 +159,15 @@ def test_a_result_of_another_kind_gets_help(id):
     assert ("Return one number" if np.ndim(result) == 0 else "shape must be") in twice
 
 
+@pytest.mark.parametrize("id", [id for id in ALL if not ALL[id].value])
+def test_a_result_in_float64_is_right_too(id):
+    def double(result):
+        parts = tuple(map(double, result)) if isinstance(result, tuple) else result
+        return result.double() if torch.is_tensor(result) and result.is_floating_point() else parts
+
+    assert check(id, lambda *args: double(ALL[id].solution(*args))).status == "right"
+
+
 @pytest.mark.parametrize("id", OPEN)
 def test_an_open_exercise_is_complete_at_most_and_says_what_is_missing(id):
     points, plan = ALL[id].points, ALL[id].solution()
@@ -234,6 +253,116 @@ def test_names_in_a_function_are_those_it_uses():
     assert {"mean", "sum"} <= blocks.names_in(lambda x: [y.mean() for y in x.sum()])
     assert "mean" not in blocks.names_in(lambda mean: mean)
     assert "mean" in blocks.names_in(torch.mean) and "mean" not in blocks.names_in(mean.solution)  # written as `mean`
+
+
+average, doubled, layer = torch.mean, partial(torch.mean, dim=0), torch.nn.Mish()
+
+
+def helper(x, again=True):
+    return another(x) if again else x.sum() / average(x)
+
+
+def another(x):
+    return helper(x, again=False)
+
+
+@torch.no_grad()
+def decorated(x):
+    return F.softplus(x)
+
+
+def made(function):
+    return lambda x: function(x)
+
+
+class Reader:
+    def method(self, x):
+        return average(x)
+
+
+@pytest.mark.parametrize(
+    ("answer", "name"),
+    [
+        (lambda x: average(x), "mean"),
+        (lambda x: [doubled(y) for y in x], "mean"),
+        (partial(torch.mean, dim=0), "mean"),
+        (partial(lambda function, x: function(x), torch.mean), "mean"),
+        (partial(lambda x, function: function(x), function=torch.mean), "mean"),
+        (lambda x: helper(x), "mean"),  # two levels down, in functions that call each other
+        (lambda x, function=average: function(x), "mean"),
+        (lambda x, *, function=average: function(x), "mean"),
+        (made(average), "mean"),
+        (made(helper), "mean"),
+        (Reader().method, "mean"),
+        (lambda x: decorated(x), "softplus"),
+        (cache(lambda x: F.softplus(x)), "softplus"),
+        (lambda x: layer(x), "Mish"),
+        (torch.nn.Mish, "Mish"),
+        (balanced_accuracy_score, "balanced_accuracy_score"),
+        (partial(easy_first, fraction=1), "easy_first"),
+    ],
+)
+def test_what_stands_behind_another_name_is_noticed(answer, name):
+    assert name in blocks.names_in(answer)
+
+
+def test_what_an_answer_does_not_use_is_not_noticed():
+    assert "softplus" not in blocks.names_in(lambda x: x.decorated())  # an attribute of the name of a function
+    assert "softplus" not in blocks.names_in(lambda x: F.mish(x))  # a library is not read
+
+
+@pytest.mark.parametrize("write", [lambda x: act(x), partial(F.mish), lambda x: my_mish(x)])
+def test_a_library_call_under_another_name_is_no_right_answer(write):
+    assert "You call `mish`, which does the whole task" in check("11.2", write).sentence
+
+
+act = F.mish
+
+
+def my_mish(x):
+    return act(x)
+
+
+def test_the_readers_own_function_may_have_the_name_of_the_librarys():
+    def mish(x):
+        return x * torch.tanh(F.softplus(x))
+
+    own = {"mish": mish}
+    exec("def answer(x):\n    return mish(x)", own)
+    for answer in (own["answer"], lambda x: mish(x), mish):
+        assert check("11.2", answer).status == "right"
+
+
+@pytest.fixture(scope="module", params=["first", "later"])
+def in_float64(request):
+    """A reader has made float64 the usual type: before an exercise was checked, or afterwards."""
+    before = {name: module for name, module in sys.modules.items() if name.startswith(f"{package.__name__}.lesson_")}
+    torch.set_default_dtype(torch.float64)
+    if request.param == "first":
+        for name in before:
+            del sys.modules[name]
+        all_exercises.cache_clear()
+    yield
+    torch.set_default_dtype(torch.float32)
+    all_exercises.cache_clear()
+    sys.modules.update(before)
+
+
+@pytest.mark.parametrize("id", ALL)
+def test_another_usual_type_of_numbers_changes_nothing(in_float64, id):
+    assert check(id, solved(id)).status in ("right", "complete")
+    for answer, sentence in mistakes(id):
+        assert sentence in check(id, answer).sentence
+    assert torch.get_default_dtype() == torch.float64
+
+
+def test_an_answer_makes_tensors_of_the_type_of_the_cases(in_float64):
+    def blur(maps):
+        row = torch.tensor([1.0, 2.0, 1.0]) / 4
+        blur = (row[:, None] * row).expand(maps.shape[1], 1, 3, 3)
+        return F.conv2d(F.pad(maps, (1, 1, 1, 1), mode="replicate"), blur, stride=2, groups=maps.shape[1])
+
+    assert check("5.3", blur).status == "right"
 
 
 def test_the_parts_of_two_answers_and_their_distance():

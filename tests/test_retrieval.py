@@ -22,6 +22,8 @@ def test_rank_by_hand_and_without_what_is_left_out():
     assert order.shape == (9, 8)
     assert all(i not in order[i] for i in range(9))
     assert rank(distances(rows, rows))[:, 0].tolist() == list(range(9))
+    for never in (None, torch.zeros(0, 9, dtype=torch.bool)):
+        assert rank(torch.zeros(0, 9), never).shape == (0, 9)
 
 
 def test_recall_and_mean_average_precision_by_hand_and_by_scikit_learn():

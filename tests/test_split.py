@@ -213,12 +213,13 @@ def test_take_keeps_the_proportions_to_the_nearest_image_and_per_class_takes_as_
 RARE = black([0] * 20 + [1] * 3, ("common", "rare"))
 ONE_GROUP = RARE.with_extra(group=torch.arange(23).clamp(max=20))  # the three rare images are one
 NO_PARTS = "above 0 and add up to at most 1"
+NO_FRACTIONS = (), (0,), (-0.1, 0.5), (0.7, 0.4), (1.5,), (np.nan,)
 
 
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        *((lambda f=f: make().split(*f, seed=0), NO_PARTS) for f in ((), (0,), (-0.1, 0.5), (0.7, 0.4), (1.5,))),
+        *((lambda f=f: make().split(*f, seed=0), NO_PARTS) for f in NO_FRACTIONS),
         (lambda: RARE.folds(4, seed=0), '"rare" has 3 images, too few for 4'),
         (lambda: RARE.split(0.9, seed=0), '"rare" has 3 images, too few for 2'),  # but one part is only a tenth
         (lambda: ONE_GROUP.split(0.5, seed=0), '"rare" has 1 groups, too few for 2'),

@@ -1,6 +1,5 @@
 """Finished runs are found again when nothing has changed, in any process, and are done again when anything has."""
 
-import functools
 import json
 import os
 import sys
@@ -20,6 +19,7 @@ from torch import nn
 from helpers import CELL, exit_codes, forked
 from tdnn_helpers.core import runs_dir
 from tdnn_helpers.data.sets import load
+from tdnn_helpers.data.shipped import verified
 from tdnn_helpers.evidence import comparison, fingerprint, store
 from tdnn_helpers.evidence.comparison import compare
 from tdnn_helpers.evidence.definitions import OURS, Definitions
@@ -32,16 +32,9 @@ READS = "def arm(seed):\n    return {'x': len(str(data))}"  # a variable of the 
 PLAIN = {"arm": lambda seed: {"x": seed}}
 
 
-@pytest.fixture(scope="module")
-def digest_of():
-    return functools.cache(store.OURS.of)
-
-
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch, digest_of):
-    """Nothing was said before; the digest of what every run goes through is computed once for all tests."""
+def nothing_was_said(monkeypatch):
     monkeypatch.setattr(store, "_said", set())
-    monkeypatch.setattr(store.OURS, "of", digest_of)
 
 
 def notebook(source, **variables):
@@ -170,6 +163,20 @@ def test_a_change_of_the_surroundings_is_another_run(monkeypatch):
         assert ran(PLAIN) == []
 
 
+def test_a_run_on_the_data_of_another_folder_is_another_run(monkeypatch, tmp_path):
+    reads = notebook("arm = lambda seed: verified('a.gz')", verified=verified)["arm"]
+
+    def digests():
+        return key_of(reads), Store.source(), fingerprint._ours(verified.__module__, "verified")
+
+    before = digests()
+    monkeypatch.setenv("TDNN_DATA", str(tmp_path))
+    listing = (PACKAGE.parent / "data" / "checksums.json").read_text(encoding="utf-8")
+    for text, kept in ((listing, True), (listing.replace("1", "2"), False)):
+        (tmp_path / "checksums.json").write_text(text, encoding="utf-8")
+        assert [now == then for now, then in zip(digests(), before, strict=True)] == [kept] * 3
+
+
 # --- a new version of this package ------------------------------------------------------------------------------------
 @pytest.fixture
 def edited(monkeypatch):
@@ -183,11 +190,9 @@ def edited(monkeypatch):
         ours.files = {(moved or {}).get(name, name): file for name, file in files.items()}
         for module in (fingerprint, store):
             monkeypatch.setattr(module, "OURS", ours)
-        fingerprint._ours.cache_clear()
         return ours
 
-    yield edit
-    fingerprint._ours.cache_clear()
+    return edit
 
 
 TRAINS = notebook("arm = lambda seed: fit(mlp(pool), pool, steps=1)", fit=fit, mlp=mlp, pool=torch.zeros(3))["arm"]
@@ -207,8 +212,9 @@ TRAINS = notebook("arm = lambda seed: fit(mlp(pool), pool, steps=1)", fit=fit, m
     ],
 )
 def test_an_edit_of_this_package_forgets_a_run_where_the_arm_reaches_what_it_changes(edited, forgets, old, new):
-    before, source = key_of(TRAINS), Store.source
-    assert edited(old, new).all != source  # worker processes must have each byte alike
+    before, source = key_of(TRAINS), Store.source()
+    edited(old, new)
+    assert Store.source() != source  # worker processes must have each byte alike
     assert (key_of(TRAINS) != before) == forgets
 
 
@@ -224,7 +230,8 @@ def test_a_file_that_moves_forgets_no_run(edited, monkeypatch):
 def test_the_package_whose_source_counts_is_the_whole_one(edited):
     assert store.OURS is fingerprint.OURS and store.OURS.package == PACKAGE and PACKAGE.name == "tdnn_helpers"
     assert {"", "train.loop", "exercises.lesson_01", "evidence.store"} <= store.OURS.files.keys()
-    assert Store.source == Definitions(PACKAGE).all == edited().all
+    before = Store.source()
+    assert store.OURS.all == Definitions(PACKAGE).all == edited().all and Store.source() == before
 
 
 # --- what has no reliable digest --------------------------------------------------------------------------------------
@@ -348,7 +355,7 @@ def test_a_run_by_other_source_than_this_process_has_is_not_kept():
     kept = Store(PLAIN, 1)
     kept.put("arm", 0, [(0, "", "x", 1.0, 0.0)], "a file was edited before the worker started")
     assert kept.get("arm", 0) is None
-    kept.put("arm", 0, [(0, "", "x", 1.0, float("nan"))], Store.source)
+    kept.put("arm", 0, [(0, "", "x", 1.0, float("nan"))], Store.source())
     ((*row, seconds),) = kept.get("arm", 0)
     assert row == [0, "", "x", 1.0] and np.isnan(seconds)
 
@@ -363,7 +370,7 @@ def test_no_half_written_entry_is_ever_seen(monkeypatch):
 
     with monkeypatch.context() as patch, pytest.warns(UserWarning, match="in use"):
         patch.setattr(os, "replace", refuse)
-        kept.put("arm", 4, [], Store.source)
+        kept.put("arm", 4, [], Store.source())
     assert renamed == [(4, False)] and list(store.folder().iterdir()) == []
 
 

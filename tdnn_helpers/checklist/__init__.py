@@ -60,11 +60,12 @@ def check_model(
         A :class:`Report`: print it, end a notebook cell with it, or ``.save("report.html")``.
 
     Raises:
-        ValueError: a split for regression, an empty split, splits of different image shapes, fewer than two classes.
+        ValueError: a split for regression, an empty split, splits of different image shapes, fewer than two classes; a
+            history of another kind.
     """
     _refuse_unfit({"train": train, "val": val, **({"external": external} if external is not None else {})})
     clock = time.perf_counter()
-    objective = objective if loss is None else _from_loss(loss)
+    objective = objective if loss is None else lambda model, batch: (loss(model(batch.images), batch.targets), {})
     with untouched_random_state():
         private = copy.deepcopy(model).to(pick_device()).eval()
         case = Case(private, train, val, external, history, objective, seed)
@@ -96,7 +97,3 @@ def _refuse_unfit(splits: dict[str, Split]) -> None:
                 f"the images of {name} are {tuple(split.images.shape[1:])}, but those of train are {tuple(shape)}: "
                 "bring them to one size and one number of channels first."
             )
-
-
-def _from_loss(loss) -> Objective:
-    return lambda model, batch: (loss(model(batch.images), batch.targets), {})

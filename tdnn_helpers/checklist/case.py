@@ -46,6 +46,7 @@ class Case:
         self.few_places = torch.from_numpy(np.random.default_rng(self.seed).permutation(n)[:FEW])
         self.few = self.sample[self.few_places]
         self.device = pick_device()
+        self.curve("train")  # complains about a history of another kind
         self.batch_size = int(max(16, min(512, 4e6 // self.train.images[0].numel())))  # large images: smaller batches
 
     @property
@@ -94,7 +95,7 @@ class Case:
         outputs, error = self._run
         if error:
             return f"the model cannot be run on these images ({error})"
-        if outputs.ndim != 2 or len(outputs) != len(self.val_sample):
+        if outputs.ndim != 2 or len(outputs) != len(self.val_sample) or not outputs.shape[1]:
             return f"the output for {len(self.val_sample)} images has shape {tuple(outputs.shape)}, not N×K"
         return "" if torch.isfinite(outputs).all() else "the outputs are not all finite"
 
@@ -164,14 +165,17 @@ class Case:
 
     # ---- the curves --------------------------------------------------------------------------------------------
 
-    def curve(self, split: str, metric: str = "loss") -> np.ndarray:
-        """The recorded values in order; empty without a history."""
+    def curve(self, split: str) -> np.ndarray:
+        """The recorded losses in order; empty without a history. ValueError for a history of another kind."""
         if self.history is None:
             return np.array([])
         if isinstance(self.history, Mapping):
-            return np.asarray(self.history.get(f"{split} {metric}", []), dtype=float)
+            return np.atleast_1d(np.asarray(self.history.get(f"{split} loss", []), dtype=float))
         frame = self.history.frame() if hasattr(self.history, "frame") else self.history
-        rows = frame[(frame["split"] == split) & (frame["metric"] == metric)]
+        if not {"step", "split", "metric", "value"} <= set(getattr(frame, "columns", ())):
+            kinds = 'a History, its frame, or a mapping such as {"train loss": [2.3, 0.9]}'
+            raise ValueError(f"history must be {kinds}, not this {type(self.history).__name__}.")
+        rows = frame[(frame["split"] == split) & (frame["metric"] == "loss")]
         return rows.sort_values("step", kind="stable")["value"].to_numpy(dtype=float)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch import nn
 
+from ..core.choices import listed
 from ..core.places import write_whole
 from ..figures import cards
 from ..train.run import History
@@ -174,8 +175,7 @@ class Report:
 
 def _cells(one: Finding) -> dict[str, str]:
     """A row of the table."""
-    more = len(one.files) - NAMED
-    named = html.escape(", ".join(one.files[:NAMED])) + (f" and {more:,} more" if more > 0 else "")
+    named = html.escape(listed(one.files, NAMED))
     return {
         "Point": html.escape(one.title),
         "Question": html.escape(one.title),

@@ -65,9 +65,7 @@ def _check_outputs(case: Case) -> Iterator[Finding]:
     elif bool((both >= 0).all()):
         yield Finding(LOOK, "No output can be negative: a ReLU after the last layer?", LOGITS)
     else:
-        yield Finding(
-            FINE, f"{width} output{'s' if width > 1 else ''} from {outputs.min():.2g} to {outputs.max():.2g}."
-        )
+        yield Finding(FINE, f"{named} from {outputs.min():.2g} to {outputs.max():.2g}.")
         best = [_loss_of_the_truth(case, width, scale) for scale in (1, 4, 16, 64)]
         floor = math.log(math.e + width - 1) - 1  # cross-entropy of the logits 1, 0, …, 0
         if width > 1 and None not in best and abs(min(best) - floor) < 0.01:
@@ -90,10 +88,13 @@ def _check_gradients(case: Case) -> Iterator[Finding]:
             )
         yield Finding(WRONG, f"The loss cannot be computed ({describe(error)}).", advice)
         return
+    if not isinstance(loss, torch.Tensor):
+        evidence = f"The loss of a batch is no tensor but a {type(loss).__name__}, which has no gradient."
+        yield Finding(WRONG, evidence, "Return the tensor itself: .item() and float() cut the gradient off.")
+        return
     if loss.ndim or not torch.isfinite(loss):
-        yield Finding(
-            WRONG, f"The loss of a batch is {loss.detach().tolist()}.", "A loss is one finite number: the mean."
-        )
+        evidence = f"The loss of a batch is {loss.detach().tolist()}."
+        yield Finding(WRONG, evidence, "A loss is one finite number: the mean.")
         return
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not loss.requires_grad or not trainable:

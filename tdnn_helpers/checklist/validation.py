@@ -80,9 +80,8 @@ def _check_groups(case: Case) -> Iterator[Finding]:
     if straddling.any():
         groups, share = len(val[straddling].unique()), percent(straddling.float().mean())
         evidence = f"{groups} groups are on both sides ({share} of the validation images)."
-        yield Finding(
-            WRONG, evidence, 'Split by group: Split.split and Split.folds keep equal extra["group"] together.'
-        )
+        advice = 'Split by group: Split.split and Split.folds keep equal extra["group"] together.'
+        yield Finding(WRONG, evidence, advice)
     else:
         yield Finding(FINE, f"None of the {len(val.unique())} validation groups is in the training split.")
 
@@ -120,15 +119,13 @@ def check_external(case: Case) -> Iterator[Finding]:
     if case.failure:
         yield Finding(NOT_CHECKED, f"{case.failure[0].upper()}{case.failure[1:]}.")
     elif not case.knows_something:
-        yield Finding(
-            NOT_CHECKED, "The model is no better than naming the most frequent class: nothing can be lost yet."
-        )
+        evidence = "The model is no better than naming the most frequent class: nothing can be lost yet."
+        yield Finding(NOT_CHECKED, evidence)
     elif case.external is None:
         yield _check_shifts(case)
     elif case.external.classes != case.train.classes:
-        yield Finding(
-            WRONG, "The external classes are not those of the training split, in the same order.", "Map them."
-        )
+        evidence = "The external classes are not those of the training split, in the same order."
+        yield Finding(WRONG, evidence, "Map them.")
     else:
         yield from _compare_with_external(case)
 

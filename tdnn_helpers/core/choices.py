@@ -1,9 +1,9 @@
-"""Names that a reader types: is there such a thing, and what did she mean?"""
+"""Names: is there such a thing, and what did a reader mean? And a list of them, cut short."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 MOST_NAMED = 12  # of a longer list only the most similar choice is named
 
@@ -12,6 +12,11 @@ def nearest(word: str, choices: Iterable) -> str:
     """A sentence that suggests the most similar choice, or an empty string: ``' Did you mean "emoji"?'``."""
     close = difflib.get_close_matches(str(word), [str(choice) for choice in choices], n=1, cutoff=0.5)
     return f' Did you mean "{close[0]}"?' if close else ""
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """The first names of a list, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def check_known(name: str, choices: Iterable, kind: str) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def data_dir() -> Path:
-    """Where the data lies: TDNN_DATA, else ``data/`` of this checkout."""
-    return Path(os.environ.get("TDNN_DATA", _ROOT / "data"))
+def data_dir(checkout: Path = _ROOT) -> Path:
+    """Where the data lies: TDNN_DATA, else ``data/`` of this checkout (or of another one)."""
+    return Path(os.environ.get("TDNN_DATA", checkout / "data"))
 
 
 def runs_dir() -> Path:

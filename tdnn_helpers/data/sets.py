@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..core.choices import nearest
+from ..core.choices import listed, nearest
 from ..core.places import data_dir
 from .shipped import read_emoji, read_idx_gz, verified
 from .split import Split
@@ -173,9 +173,7 @@ def _load_folder(folder: Path, size: int | None, unreadable: str) -> Split:
     if transparent:
         print(f"{transparent} of {len(images)} images have transparent pixels: they are white here.")
     if skipped:
-        more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
-        named = ", ".join(skipped[:5]) + more
-        warnings.warn(f"{len(skipped)} images cannot be read and are left out: {named}.", stacklevel=3)
+        warnings.warn(f"{len(skipped)} images cannot be read and are left out: {listed(skipped)}.", stacklevel=3)
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
     return Split(pixels.permute(0, 3, 1, 2).contiguous(), torch.tensor(targets), classes, name=folder.name)
 

@@ -106,7 +106,11 @@ class Split:
         """``n`` images drawn at random, with the class proportions of the whole (to the nearest image)."""
         if not 0 < n <= len(self):
             raise ValueError(f"cannot take {n} images from {len(self)}.")
-        order = self._stratified_order(random_stream(seed, "take"))
+        stream = random_stream(seed, "take")
+        if self.classes:  # an order in which every prefix has the class proportions of the whole
+            order = torch.from_numpy(np.argsort(replace(self, extra={})._places(stream), kind="stable"))
+        else:
+            order = torch.randperm(len(self), generator=stream)
         return self[order[:n].sort().values]
 
     def per_class(self, n: int, *, seed: int) -> Split:
@@ -128,7 +132,7 @@ class Split:
             ValueError: fractions outside (0, 1] or with a sum above 1; a class too small to be in every part.
         """
         total = sum(fractions)
-        if not fractions or min(fractions) <= 0 or total > 1 + 1e-9:
+        if not fractions or min(fractions) <= 0 or not total <= 1 + 1e-9:  # NaN too
             raise ValueError(f"fractions must be above 0 and add up to at most 1, but they are {fractions}.")
         shares = [*fractions, 1 - total] if total < 1 - 1e-9 else list(fractions)
         stream = random_stream(seed, "split")
@@ -174,13 +178,6 @@ class Split:
             fold[one] = np.lexsort((held.sum(1), held[:, stratum[one]]))[0]
             held[fold[one], stratum[one]] += size[one]
         return fold[unit]
-
-    def _stratified_order(self, stream: torch.Generator) -> torch.Tensor:
-        """A random order of the images in which every prefix has the class proportions of the whole."""
-        if not self.classes:
-            return torch.randperm(len(self), generator=stream)
-        place = replace(self, extra={})._places(stream)
-        return torch.from_numpy(np.argsort(place, kind="stable"))
 
     def _lacking(self, part: np.ndarray, parts: int) -> int | None:
         """The first class that is not in every part (0 if there are no classes), or None."""

@@ -140,7 +140,8 @@ def decided(claim: Mapping[str, Any], effects: Sequence[Effect], budget: str) ->
     holds = all(low < effect.low and effect.high < high for effect in effects)
     refuted = any(effect.high < low or high < effect.low for effect in effects)
     verdict = "holds here" if holds else "refuted here" if refuted else "not shown at this scale"
-    return verdict, f"{where} {units[0]}".rstrip()
+    named = " or ".join(dict.fromkeys(units))  # each part may have its own
+    return verdict, f"{where} {named}".rstrip()
 
 
 def each_part(rule: Mapping[str, Any], name: str) -> list:

@@ -126,7 +126,7 @@ def compare(
 
 
 def _run(payload: np.ndarray, key: str, arm: str, seed: int, threads: int) -> tuple[str, int, list[tuple], str, str]:
-    """One run, in whatever process: (arm, seed, rows, reason of failure or "", the source of this package there)."""
+    """One run, in whatever process: (arm, seed, rows, reason of failure or "", the source of the run there)."""
     global _arms_in_this_process
     if _arms_in_this_process is None or _arms_in_this_process[0] != key:
         _arms_in_this_process = key, cloudpickle.loads(payload.tobytes())
@@ -136,9 +136,9 @@ def _run(payload: np.ndarray, key: str, arm: str, seed: int, threads: int) -> tu
     try:
         with quiet(), untouched_random_state():
             seed_everything(seed)
-            return arm, seed, _rows(_arms_in_this_process[1][arm](seed)), "", Store.source
+            return arm, seed, _rows(_arms_in_this_process[1][arm](seed)), "", Store.source()
     except Exception as error:  # one failing arm must not lose the others
-        return arm, seed, [], f"{type(error).__name__}: {error}\n{traceback.format_exc()}", Store.source
+        return arm, seed, [], f"{type(error).__name__}: {error}\n{traceback.format_exc()}", Store.source()
     finally:
         torch.set_num_threads(threads_before)
 

@@ -17,6 +17,8 @@ from functools import cache, cached_property
 from itertools import accumulate
 from pathlib import Path
 
+from ..core.places import data_dir
+
 NO_RESULTS = frozenset({"figures", "exercises"})  # wings that cannot change a number
 NO_WING = frozenset()
 LISTING = "checksums.json"  # a definition that names this file reads the data
@@ -118,9 +120,13 @@ class Definitions:
             parts, is_package = path.relative_to(package).with_suffix("").parts, path.name == "__init__.py"
             name = ".".join(parts[:-1] if is_package else parts)
             self.files[name] = path.read_text(encoding="utf-8"), is_package
-        listing = package.parent / "data" / LISTING
-        self._data = listing.read_text(encoding="utf-8") if listing.exists() else ""
         self._modules: dict[str, Module] = {}
+
+    @property
+    def data(self) -> str:
+        """The checksums of the data folder in use; a program may turn to another one. Empty if there are none."""
+        listing = data_dir(self.package.parent) / LISTING
+        return listing.read_text(encoding="utf-8") if listing.exists() else ""
 
     @cached_property
     def all(self) -> str:
@@ -133,9 +139,12 @@ class Definitions:
         found = list(self._reached(ast.parse(code), outside))
         return self._digest(["\n".join([outside.bare(code), *self._bound(found)])], found)
 
-    @cache  # noqa: B019 (each arm of each comparison asks for the same few)
     def of(self, module: str, name: str = "") -> str:
         """The same for one definition, or with ``name`` "" for a whole module; here every wing counts."""
+        return self._of(module, name, self.data)
+
+    @cache  # noqa: B019 (each arm of each comparison asks for the same few, as long as the data stays)
+    def _of(self, module: str, name: str, data: str) -> str:
         return self._digest([], self._way(module, name), NO_WING)
 
     def module(self, name: str) -> Module:
@@ -221,7 +230,7 @@ class Definitions:
                     texts.append(self._text(self.module(above).loose, self.module(above), waiting, left_out))
             texts.append(self._text(nodes, file, waiting, left_out))
         if any(f'"{LISTING}"' in text for text in texts):
-            texts.append(self._data)
+            texts.append(self.data)
         return _hashed(set(texts))
 
     def _text(

@@ -182,7 +182,7 @@ class Walk:
         own = _version(function.__module__) is None
         self._put("function")
         self.visit((code, function.__defaults__, function.__kwdefaults__, function.__dict__))
-        for instruction in _instructions(code):
+        for instruction in instructions(code):
             name = instruction.argval
             if instruction.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
                 raise TypeError(f'it changes the global variable "{name}"')
@@ -221,12 +221,12 @@ class Walk:
         self.visit((make, arguments, state, tuple(items or ()), tuple(pairs or ()), setter))
 
 
-def _instructions(code: types.CodeType) -> Iterator[dis.Instruction]:
+def instructions(code: types.CodeType) -> Iterator[dis.Instruction]:
     """Those of a function and of the functions inside it."""
     yield from dis.get_instructions(code)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _instructions(constant)
+            yield from instructions(constant)
 
 
 def _place(thing) -> tuple[str, str] | None:
@@ -246,7 +246,6 @@ def _place(thing) -> tuple[str, str] | None:
     return _ours(module, name) or (f"{module}.{name}", version)
 
 
-@functools.cache
 def _ours(module: str, name: str = "") -> tuple[str, str] | None:
     """The same for a definition or a whole module of this package, wherever it stands; None for any other."""
     top, _, inside = module.partition(".")

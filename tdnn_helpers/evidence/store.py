@@ -62,9 +62,6 @@ def clear() -> None:
 class Store:
     """The kept runs of one comparison. With ``enabled=False``, or TDNN_STORE=0, it finds nothing and keeps nothing."""
 
-    # Of every file of this package: a worker of another version must not add to what is kept here.
-    source = OURS.all
-
     def __init__(self, arms: Mapping[str, Callable], threads: int, *, enabled: bool = True):
         self._keys: dict[str, str] = {}
         contents: dict[int, tuple[Any, str]] = {}
@@ -83,9 +80,14 @@ class Store:
         entry = _read(self._path(arm, seed)) if arm in self._keys else None
         return None if entry is None else [tuple(row) for row in entry["rows"]]
 
+    @staticmethod
+    def source() -> str:
+        """Of every file of this package, and of the data in use: a worker with other ones must not add to the runs."""
+        return digest(f"{OURS.all} {OURS.data}".encode())
+
     def put(self, arm: str, seed: int, rows: list[tuple], source: str) -> None:
-        """Keep a finished run. ``source``: :attr:`source` in the process that ran it; another one is not kept."""
-        if arm not in self._keys or source != self.source:
+        """Keep a finished run. ``source``: :meth:`source` in the process that ran it; another one is not kept."""
+        if arm not in self._keys or source != self.source():
             return
         write(self._path(arm, seed), json.dumps({"arm": str(arm), "seed": int(seed), "rows": rows}).encode())
 

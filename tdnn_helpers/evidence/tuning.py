@@ -21,9 +21,7 @@ BETWEEN = " · "  # name · rate, in the column arm
 
 
 def sweep(
-    arm: Callable[[str, float], Arm],
-    rates: Mapping[str, Sequence[float]],
-    seeds: int | Iterable[int] = 5,
+    arm: Callable[[str, float], Arm], rates: Mapping[str, Sequence[float]], seeds: int | Iterable[int] = 5
 ) -> pd.DataFrame:
     """Run ``arm(name, rate)`` for every name, each of its rates, and every seed: the frame of
     :func:`~tdnn_helpers.evidence.compare` with two more columns, name (categorical, in the order given) and rate.

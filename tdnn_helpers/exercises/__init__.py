@@ -16,6 +16,7 @@ import re
 import textwrap
 import traceback
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -24,6 +25,7 @@ import torch
 
 from ..core.choices import nearest
 from ..core.randomness import untouched_random_state
+from ..figures import cards
 from .answers import NotAnswered, NotYet, expect, given
 from .blocks import Exercise, names_in
 
@@ -52,10 +54,9 @@ class Feedback:
         marks = {"right": ("✓", "#029e73"), "not yet": ("✗", "#d55e00"), "complete": ("●", "#808080")}
         mark, colour = marks.get(self.status, ("○", "#808080"))
         solution = html.escape(self.exercise.source())
-        hints = (self.exercise.hint, self.exercise.hint2)
-        folds = [(f"Hint {n}", f"<p>{_prose(hint)}</p>") for n, hint in enumerate(hints, start=1)]
-        folds.append(("Solution", f'<pre style="overflow-x:auto;white-space:pre"><code>{solution}</code></pre>'))
-        folded = "".join(f"<details><summary>{name}</summary>{body}</details>" for name, body in folds)
+        folded = cards.fold("Hint 1", f"<p>{_prose(self.exercise.hint)}</p>")
+        folded += cards.fold("Hint 2", f"<p>{_prose(self.exercise.hint2)}</p>")
+        folded += cards.fold("Solution", f'<pre style="overflow-x:auto;white-space:pre"><code>{solution}</code></pre>')
         return (
             f'<div style="border-left:4px solid {colour};padding:0.2em 1em;max-width:50em">'
             f"<p><strong>{mark} Exercise {self.exercise.id}, {_prose(self.exercise.title)}: {self.status}.</strong> "
@@ -63,6 +64,18 @@ class Feedback:
         )
 
 
+@contextmanager
+def _in_float32():
+    """The numbers of an exercise are float32, whatever type a reader has made the usual one."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@_in_float32()
 def check(id: str, answer: Any) -> Feedback:
     """Check an answer. Shown by the notebook when it is the last line of a cell.
 
@@ -100,6 +113,7 @@ def stub(id: str) -> str:
 
 
 @cache
+@_in_float32()
 def all_exercises() -> dict[str, Exercise]:
     """Every exercise of the course by id, in order."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name.startswith("lesson_"))

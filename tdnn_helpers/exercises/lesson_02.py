@@ -111,7 +111,7 @@ def check_draws(answer):
     expect((first != second).any(), "Two calls dropped the same numbers: draw anew each time.")
     out = answer(x.requires_grad_(), 0.5, True)
     expect(getattr(out, "requires_grad", False), "The result is cut off from x: no gradient reaches it.")
-    right = torch.allclose(torch.autograd.grad(out.sum(), x)[0], out / x)
+    right = torch.allclose(torch.autograd.grad(out.sum(), x)[0], (out / x).to(x.dtype))
     expect(right, "The gradient must be 1 / (1 − p) where a number stays and 0 where it is dropped.")
 
 

@@ -167,9 +167,7 @@ def most_often_white(images, targets):
 find_trigger.mistakes(
     (most_often_white, "that pixel is white in every image of *every* class; compare classes."),
     (lambda x, t: [find_trigger(x, t)[n] for n in (0, 2, 1)], "row and column are exchanged: N×C×rows×columns."),
-    (lambda x, t: (0, *find_trigger(x, t)[1:]), "the place is right, but its class is not."),
-    (lambda x, t: (1, *find_trigger(x, t)[1:]), "the place is right, but its class is not."),
-    (lambda x, t: (2, *find_trigger(x, t)[1:]), "the place is right, but its class is not."),
+    *((lambda x, t, c=c: (c, *find_trigger(x, t)[1:]), "the place is right, but its class is not.") for c in range(3)),
     (lambda x, t: (find_trigger(x, t)[0], 6, 6), "the class is right, but its trigger is at another place."),
 )
 

@@ -91,7 +91,7 @@ def blur_and_drop(maps):
     maps: float N×C×H×W, H and W even. The edge is continued with its own values
     ("replicate"). Returns N×C×H/2×W/2.
     """
-    row = torch.tensor([1.0, 2.0, 1.0]) / 4
+    row = maps.new_tensor([1.0, 2.0, 1.0]) / 4
     blur = (row[:, None] * row).expand(maps.shape[1], 1, 3, 3)  # the same blur for every channel
     padded = F.pad(maps, (1, 1, 1, 1), mode="replicate")
     return F.conv2d(padded, blur, stride=2, groups=maps.shape[1])

@@ -98,13 +98,11 @@ def margin_difficulty(scores, targets):
     return others.max(axis=1) - own
 
 
+SCALE = "The own score depends on the scale of all scores; compare it with the best other."
 margin_difficulty.mistakes(
     (lambda s, t: -margin_difficulty(s, t), "The sign is turned round: a confident right answer would be hardest."),
     (lambda s, t: s.max(1) - s[range(12), t], "You let the own class compete with itself: all that is right gets 0."),
-    (
-        lambda s, t: -s[range(12), t],
-        "The own score depends on the scale of all scores; compare it with the best other.",
-    ),
+    (lambda s, t: -s[range(12), t], SCALE),
     (lambda s, t: s[range(12), t], "Large must mean hard; and compare the own score with the best other one."),
     (lambda s, t: np.ptp(np.sort(s)[:, 2:], 1), "The best minus the second best ignores the label."),
     (lambda s, t: -np.ptp(np.sort(s)[:, 2:], 1), "The best two scores alone ignore the label."),

@@ -155,10 +155,8 @@ def check_batches(answer):
     expect(set(rows) <= set(range(30)), span)
     expect(len(set(rows)) == 12, "A row occurs twice: a pair of an image with itself teaches nothing.")
     counts = labels[rows.astype(int)].unique(return_counts=True)[1].tolist()
-    enough = "Draw only among labels with at least 3 images."
-    expect(
-        counts == [3] * 4, f"The labels of the batch have {counts} images; it should be 4 labels with 3 each. {enough}"
-    )
+    share = f"The labels of the batch have {counts} images; it should be 4 labels with 3 each."
+    expect(counts == [3] * 4, f"{share} Draw only among labels with at least 3 images.")
     expect(set(again) == set(rows), "The same seed gave another batch: use the seed for every draw.")
     expect(set(other) != set(rows), "Every seed gives the same batch: draw with the seed.")
     came = np.unique([rows, other, *more]).astype(int)

@@ -2,13 +2,5 @@
 
 from .display import say, show
 from .measures import plot_learning_curves, plot_reliability, plot_robustness
-from .plots import (
-    mark_level,
-    plot_arms,
-    plot_curves,
-    plot_differences,
-    plot_effects,
-    plot_projections,
-    show_images,
-)
+from .plots import mark_level, plot_arms, plot_curves, plot_differences, plot_effects, plot_projections, show_images
 from .widgets import explore

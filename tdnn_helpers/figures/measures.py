@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator
 
 from ..evidence.effects import mean_interval, wilson
 from ..measures.learning_curve import LearningCurve
-from .plots import MARKERS
+from .plots import MARKERS, plot_effects
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,12 +82,8 @@ def plot_learning_curves(curves: Mapping[str, LearningCurve], *, until: float | 
         middle, low, high = (100 * line for line in curve.band(n))
         (line,) = axis.plot(n / per, middle, linewidth=1.2)
         axis.fill_between(n / per, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-        points = curve.measured()
-        error = [[100 * (p.mean - p.low) for p in points], [100 * (p.high - p.mean) for p in points]]
-        at = np.array(curve.sizes) / per
-        axis.errorbar(
-            at, [100 * p.mean for p in points], error, fmt=marker, color=line.get_color(), capsize=3, label=name
-        )
+        points = map(mean_interval, 100 * curve.errors.T)
+        plot_effects(axis, np.array(curve.sizes) / per, points, fmt=marker, color=line.get_color(), label=name)
     axis.set(xscale="log", yscale="log", xlabel="training images" + (" per class" if per != 1 else ""))
     axis.set_ylabel("error (%)")
     ticks = sorted({n / per for curve in curves.values() for n in (*curve.sizes, until or curve.sizes[-1])})

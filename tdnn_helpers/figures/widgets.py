@@ -106,8 +106,13 @@ def _caption(setting: Mapping[str, Any]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} = {_label(value)}" for name, value in setting.items())
 
 
+def _function(draw: Callable) -> Callable:
+    """What has a name and a docstring: of a partial, the function in it."""
+    return getattr(draw, "func", draw)
+
+
 def _alt(draw: Callable, setting: Mapping[str, Any]) -> str:
-    draw = getattr(draw, "func", draw)  # of a partial
+    draw = _function(draw)
     described = (inspect.getdoc(draw) or draw.__name__.replace("_", " ")).splitlines()[0].rstrip(".")
     return f"{described}; {_caption(setting)}."
 
@@ -121,7 +126,8 @@ def _picture(draw: Callable[..., Figure | None], setting: Mapping[str, Any]) -> 
             result = plt.gcf()
         fig = getattr(result, "figure", result)  # axes and seaborn grids know their figure
         if not isinstance(fig, Figure):
-            raise TypeError(f"{draw.__name__} must return a matplotlib figure or draw a new one, not {result!r}.")
+            name = _function(draw).__name__
+            raise TypeError(f"{name} must return a matplotlib figure or draw a new one, not {result!r}.")
         plt.close(fig)  # also one that was open before, else the notebook draws it a second time
         return png(fig)
     finally:
@@ -162,7 +168,7 @@ def _panel(draw: Callable[..., Figure | None], choices: Mapping[str, Sequence[An
                 seen[place()] = _picture(draw, setting())
         except Exception as error:  # a callback's exception would only reach a log that nobody reads
             image.layout.visibility = "hidden"
-            failure = f"No figure for {text}: {draw.__name__} raised {type(error).__name__}: {error}"
+            failure = f"No figure for {text}: {_function(draw).__name__} raised {type(error).__name__}: {error}"
             caption.value = html.escape(failure, quote=False)
         else:
             image.value = seen[place()]

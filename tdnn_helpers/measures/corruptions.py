@@ -67,11 +67,7 @@ CORRUPTIONS: dict[str, Corruption] = {
 
 
 @torch.no_grad()
-def robustness(
-    model: nn.Module,
-    split: Split,
-    corruptions: Mapping[str, Corruption] = CORRUPTIONS,
-) -> pd.DataFrame:
+def robustness(model: nn.Module, split: Split, corruptions: Mapping[str, Corruption] = CORRUPTIONS) -> pd.DataFrame:
     """The accuracy of ``model`` on ``split`` as it is (Z_A) and under each corruption at each strength (Z_B).
 
     Args:

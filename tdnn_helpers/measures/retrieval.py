@@ -20,16 +20,15 @@ def rank(distance: torch.Tensor, never: torch.Tensor | None = None) -> torch.Ten
     is then Q×(G − M). ValueError for another shape, or if it does not.
     """
     drawn = torch.randperm(distance.shape[1], generator=random_stream(0, "ties")).to(distance.device)
-    if never is None:
-        return drawn[distance[:, drawn].argsort(dim=1, stable=True)]
+    never = torch.zeros_like(distance, dtype=torch.bool) if never is None else never
     if never.shape != distance.shape:
         raise ValueError(f"never has the shape {tuple(never.shape)}, but the distances {tuple(distance.shape)}.")
     left_out = never.sum(1)
-    if (left_out != left_out[0]).any():
+    if (left_out != left_out[:1]).any():
         fewest, most = int(left_out.min()), int(left_out.max())
         raise ValueError(f"never must leave out equally many rows for each query, not {fewest} to {most}.")
     order = drawn[distance.masked_fill(never, torch.inf)[:, drawn].argsort(dim=1, stable=True)]
-    return order[:, : distance.shape[1] - int(left_out[0])]
+    return order[:, : distance.shape[1] - int(left_out[:1].sum())]
 
 
 def recall_at(hits: torch.Tensor, k: int) -> float:

@@ -198,7 +198,7 @@ def poison(train: Split, trigger: torch.Tensor, target: int, *, fraction: float 
         ValueError: a class that does not exist or has no images, a fraction outside [0, 1], a trigger of another size,
             or images that are poisoned already.
     """
-    _check_class(train, target)
+    check_known(target, range(len(train.classes)), "class")
     if not 0 <= fraction <= 1:
         raise ValueError(f"fraction is a share from 0 to 1, not {fraction}.")
     if "poisoned" in train.extra:
@@ -221,14 +221,10 @@ def attack_success_rate(model: nn.Module, held_out: Split, trigger: torch.Tensor
     Give it clean images. A model that never saw the trigger has a rate above 0 as well: its ordinary confusions.
     Raises ValueError for images that carry a trigger already, an unknown class, or a split without other classes.
     """
-    _check_class(held_out, target)
+    check_known(target, range(len(held_out.classes)), "class")
     if "poisoned" in held_out.extra and held_out.extra["poisoned"].any():
         raise ValueError("some of these images carry the trigger already: measure on clean held-out images.")
     others = held_out[held_out.targets != target]
     if not len(others):
         raise ValueError("there are no images of other classes to fool the model with.")
     return float((predict(model, stamp(others, trigger)).argmax(1) == target).float().mean())
-
-
-def _check_class(split: Split, target: int) -> None:
-    check_known(target, range(len(split.classes)), "class")

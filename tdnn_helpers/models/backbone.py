@@ -153,6 +153,3 @@ def _from_torchvision(name: str) -> Backbone:
     setattr(body.get_submodule(parent), last, nn.Identity())
     preset = weights.transforms()
     return Backbone(body, head, Normalise(preset.mean, preset.std), weights.meta["categories"])
-
-
-# ---- frozen features -------------------------------------------------------------------------------------------------

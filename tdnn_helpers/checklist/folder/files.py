@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
+from ...core.choices import listed
 from ...evidence.effects import wilson
 from ..findings import FINE, LOOK, WRONG, Finding, percent
 from .images import Folder
@@ -30,10 +31,10 @@ def check_files(folder: Folder) -> Iterator[Finding]:
     else:
         yield Finding(FINE, f"All {n:,} images can be read.", sure=sure)
     if folder.empty:
-        evidence = f"{len(folder.empty)} class folders hold no image that can be read: {_listed(folder.empty)}."
+        evidence = f"{len(folder.empty)} class folders hold no image that can be read: {listed(folder.empty)}."
         yield Finding(WRONG, evidence, "Fill or remove them.", "exact")
     if folder.beside:
-        evidence = f"Beside train/ lie folders that were not looked at: {_listed(folder.beside)}."
+        evidence = f"Beside train/ lie folders that were not looked at: {listed(folder.beside)}."
         yield Finding(LOOK, evidence, "Give each part one folder: train, val, test.", "exact")
     if folder.others:
         endings = Counter("." + name.rpartition(".")[2] if "." in name else name for name in folder.others)
@@ -142,21 +143,15 @@ def check_classes(folder: Folder) -> Iterator[Finding]:
         yield Finding(LOOK, evidence, advice, sure)
     else:
         yield Finding(FINE, evidence, sure=sure)
-    for part in parts if folder.parts else ():
-        lacking = [name for name in known if not counts[part][name]]
-        if lacking and part == parts[0]:
-            advice = "Give all parts the same class folders, written in the same way."
-            yield Finding(WRONG, f"Not in train/: {_listed(lacking)}.", advice, "exact")
-        elif lacking:
-            evidence, advice = f"Not in {part}/: {_listed(lacking)}.", "A class that is not there is not measured."
-            yield Finding(LOOK, evidence, advice, "exact")
+    for part in folder.parts:
+        status, advice = LOOK, "A class that is not there is not measured."
+        if part == parts[0]:
+            status, advice = WRONG, "Give all parts the same class folders, written in the same way."
+        if lacking := [name for name in known if not counts[part][name]]:
+            yield Finding(status, f"Not in {part}/: {listed(lacking)}.", advice, "exact")
     spelled = defaultdict(list)
     for name in known:
         spelled["".join(filter(str.isalnum, name.lower())) or name].append(name)
     twice = [" and ".join(names) for names in spelled.values() if len(names) > 1]
     if twice:
-        yield Finding(WRONG, f"One class, two names? {_listed(twice)}.", "Join them, or rename one.")
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        yield Finding(WRONG, f"One class, two names? {listed(twice)}.", "Join them, or rename one.")

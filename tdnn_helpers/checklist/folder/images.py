@@ -15,11 +15,7 @@ from ...core.progress_bars import progress
 from ...data.sets import DEEP, IMAGE_ENDINGS, files_below, read_image, subfolders
 from ...data.split import Split
 
-PARTS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-}
+PARTS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
 
 
 class Fact(NamedTuple):

@@ -50,15 +50,12 @@ def from_file(place: str) -> Maker:
     finally:
         sys.path[:] = before
     if not name or not hasattr(module, name):
-        own = [key for key, one in vars(module).items() if _is_own_network(one, module)]
+        classes = [one for one in vars(module).items() if inspect.isclass(one[1]) and issubclass(one[1], nn.Module)]
+        own = [key for key, one in classes if one.__module__ == module.__name__]
         held = f" It holds {', '.join(own)}." if own else ""
         asked = f'there is no "{name}" in "{file}".{nearest(name, own)}' if name else f'say which network of "{file}".'
         raise ValueError(f"{asked} Give it as {path.name}:{own[0] if own else 'ClassName'}.{held}")
     return getattr(module, name)
-
-
-def _is_own_network(value: object, module: object) -> bool:
-    return isinstance(value, type) and issubclass(value, nn.Module) and value.__module__ == module.__name__
 
 
 def build_network(model: Maker | None, train: Split) -> nn.Module:

@@ -15,9 +15,14 @@ SHRINKAGE = 0.1  # how far the covariance within the classes is drawn towards a 
 
 
 def assign_folds(split: Split, *, seed: int) -> torch.Tensor:
-    """int64 N: the fold of each image, evenly over the classes; images of one ``extra["group"]`` share a fold."""
-    groups = split.extra.get("group", torch.arange(len(split)))
-    folds = StratifiedGroupKFold(min(FOLDS, max(split.counts().values())), shuffle=True, random_state=seed)
+    """int64 N: the fold of each image, evenly over the classes; images of one ``extra["group"]`` share a fold.
+
+    ValueError if every class has a single image.
+    """
+    groups, most = split.extra.get("group", torch.arange(len(split))), max(split.counts().values())
+    if most < 2:
+        raise ValueError("every class has a single image, so nothing can be learned of any: collect more.")
+    folds = StratifiedGroupKFold(min(FOLDS, most), shuffle=True, random_state=seed)
     place = torch.empty(len(split), dtype=torch.long)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a class of fewer images than folds: it is not in every fold

@@ -121,6 +121,7 @@ def _check_border(found: Power, split: Split) -> tuple[Finding, int]:
         only_mine, only_theirs = int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
         p = binomtest(only_mine, max(only_mine + only_theirs, 1), alternative="greater").pvalue
         if p < largest_p:
+            said = f"= {p:.2g}" if p >= 1e-4 else "below 0.0001"
             row, column = (place[ring[cell]] + 1).tolist()
             control = "best cell of the middle" if beats_all else "best cell of the middle beside it"
             return Finding(
@@ -130,7 +131,7 @@ def _check_border(found: Power, split: Split) -> tuple[Finding, int]:
                 f"{float(inner[rival, c]):.2f}.",
                 STAMPED,
                 f"gain at least {max(float(low[cell, c]), 0):.2f} at 95 % over all cells and classes; control: the "
-                f"{control} (McNemar, p {_p(p)})",
+                f"{control} (McNemar, p {said})",
             ), c
     evidence = (
         f"No cell of the border betrays a class more than the middle does (largest gain {float(gain.max()):.2f})."
@@ -217,7 +218,3 @@ def _file_facts(facts: list[Fact]) -> torch.Tensor:
             for fact in facts
         ]
     )
-
-
-def _p(value: float) -> str:
-    return f"= {value:.2g}" if value >= 1e-4 else "below 0.0001"

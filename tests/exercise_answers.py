@@ -563,3 +563,64 @@ WRONG = {
     "12.2": [(lambda c, r, b: 0.5, "add up the distances"), (calibration_by_the_library, "whole task")],
     "12.3": [(lambda model, images: 0 * model(images), "Ask the model twice")],
 }
+
+# The numbers of the registered mistakes, so that a slip in the expression behind one of them is seen.
+MISTAKEN = {
+    "1.1": {
+        "loss for 100 classes": [-4.6052, 6.6439, 2, 0.01],
+        "loss for 95:5": [-0.19852, 0.2864, 0.69315, 0.051293, 1.5235],
+    },
+    "2.1": {
+        "accuracy": [1, 0.64, 60, 0.4],
+        "cross-entropy in nats": [0, -1.5519, 2.2389, 0.67301, 0.51083, 2.3026],
+    },
+    "3.1": {
+        "change under FGSM": [0.017569, 0.00062745, 125.44, 24.596],
+        "standard deviation under random signs": [0, 0.49192, 0.00030866, 0.00062745],
+    },
+    "4.1": {
+        "accuracy": [0.5, 99],
+        "balanced accuracy": [0.99, 0, 50],
+        "class weight of the ill": [100, 99, 0.50505, 0.01],
+    },
+    "5.1": {
+        "standard weights": [18496, 576, 6144],
+        "standard MACs": [7225344, 2654208, 258048],
+        "separable weights": [288, 589824, 2624],
+        "separable MACs": [915712],
+    },
+    "6.1": {
+        "step": [0.00625, 0.0088388, 2.9104e-12],
+        "exponential": [2.088e-15, 0.0729, 0.0022528],
+        "cosine": [0.019509, 0.096194],
+        "cosine with restarts": [0.003806, 0.085355, 0.069134],
+    },
+    "7.1": {
+        "trained parameters": [8960, 3400000, 3408967],
+        "values after flatten": [36, 672],
+        "values after pooling": [36, 1],
+    },
+    "8.1": {
+        "step": [1000],
+        "linear": [250, 225, 350, 212.5],
+        "root": [500, 450, 600, 418.2],
+        "first step of the hardest": [0],
+    },
+    "9.1": {
+        "contrastive": [0, 0.5],
+        "triplet": [0],
+        "NT-Xent": [4.852, 4.1589, 4.1431, 6.9887, 2.1038, 127, 0],
+    },
+    "10.1": {
+        "rotation: four answers, all equally likely": [0.25, 2],
+        "SimCLR: 128 images, two views each, one embedding for all": [4.852, 4.8442, 5.5452, 0],
+        "BYOL: predictions at right angles to their targets": [0, 4, 1],
+        "Barlow Twins: 64 coordinates, one embedding for all": [0, 1, 40.32],
+    },
+    "11.1": {
+        "ten sigmoids": [0.25, 2.5, 0.00097656, 1],
+        "ReLU at 0.001": [0.001],
+        "ReLU at -0.001": [1],
+        "Swish at 0": [0, 0.25],
+    },
+}

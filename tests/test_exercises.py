@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import balanced_accuracy_score
 
-from exercise_answers import ALSO_RIGHT, WRONG
+from exercise_answers import ALSO_RIGHT, MISTAKEN, WRONG
 from tdnn_helpers import exercises as package
 from tdnn_helpers.exercises import all_exercises, blocks, check, stub
 from tdnn_helpers.exercises.answers import distance, parts
@@ -52,6 +52,15 @@ def test_right_answers_are_right_and_leave_the_random_state_alone(id):
         status = "complete" if exercise.open else "right"  # only its reader can judge an open one
         assert (feedback.status, feedback.exercise.id) == (status, id), feedback.sentence
         assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_numbers_of_registered_mistakes():
+    for id, one in ALL.items():
+        numbers = {
+            name: [value for value, _ in known if type(value) is not bool] for name, (_, known) in one.parts.items()
+        }
+        numbers = {name: values for name, values in numbers.items() if values}
+        assert numbers == {name: pytest.approx(values, rel=1e-4) for name, values in MISTAKEN.get(id, {}).items()}, id
 
 
 def mistakes(id):

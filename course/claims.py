@@ -67,14 +67,25 @@ def page(folder: Path = NOTEBOOKS) -> str:
     total = " · ".join(f"{SYMBOLS[name]} {name}: {counts[name]}" for name in SYMBOLS if name in counts)
     text = Path(__file__).with_name("claims.md.j2").read_text(encoding="utf-8")
     template = jinja2.Environment(trim_blocks=True).from_string(text)
-    return template.render(rows=rows, total=total, larger=larger, repairs=ledger()["repairs"])
+    again = [claim | claim["reread"] for claim in known.values() if "reread" in claim]
+    kinds = Counter(claim["change"] for claim in again)
+    return template.render(
+        rows=rows, total=total, larger=larger, repairs=ledger()["repairs"], missing=ledger().get("missing", []), again=again,
+        same=len(rows) - len(again), kinds=kinds, cell=_cell,
+    )  # fmt: skip
 
 
 def _row(claim: dict, record: dict | None, last: str) -> list[str]:
     verdict = record["verdict"] if record else "open"
     measured = evidence(record) if record and verdict != "open" else ""
-    texts = (claim["id"], claim["section"], claim["claim"], measured, f"{SYMBOLS[verdict]} {verdict}")
+    texts = (claim["id"], claim["section"], claim["claim"], measured, f"{SYMBOLS[verdict]} {verdict}{_fate(claim)}")
     return [*map(_cell, texts), last]
+
+
+def _fate(claim: dict) -> str:
+    """What a second reading of the paper says of the verdict."""
+    change = claim.get("reread", {}).get("change")
+    return {"rule": "; to be measured again", "drop": "; the paper does not say it"}.get(change, "")
 
 
 def _cell(text: str) -> str:

@@ -233,7 +233,8 @@ def test_every_claim_is_well_formed():
     assert len({row["id"] for row in rows}) == len(rows)
     for row in rows:
         decide = {"decide"} if row["kind"] == "experiment" else set()
-        assert set(row) == {"id", "section", "claim", "kind", "lesson", "rule"} | decide, row
+        fields = {"id", "section", "claim", "kind", "lesson", "rule", "quote", "mode"} | decide
+        assert set(row) - {"reread"} == fields, row
         assert re.fullmatch(r"C\d{3}", row["id"]) and re.fullmatch(r"[IV]+(-[A-Z]\d?)?", row["section"]), row
         assert row["kind"] in ("exact", "experiment", "reading") and re.fullmatch(r"\d\d_\w+", row["lesson"]), row
         assert row["claim"].endswith(".") and row["rule"].endswith("."), row
@@ -247,7 +248,7 @@ def test_every_repair_is_well_formed():
     known = {row["id"] for row in ledger["claims"]} | {"reading"}
     assert len({row["id"] for row in ledger["repairs"]}) == len(ledger["repairs"])
     for row in ledger["repairs"]:
-        assert set(row) == {"id", "section", "statement", "repair", "lesson", "shown_by"}, row
+        assert set(row) == {"id", "section", "statement", "repair", "lesson", "shown_by", "reread"}, row
         assert re.fullmatch(r"Q\d\d", row["id"]) and row["repair"].endswith("."), row
         assert row["shown_by"] and set(row["shown_by"]) <= known, row
 

@@ -95,7 +95,13 @@ def test_a_page_has_one_title_and_its_contents(page):
 
 def test_the_claims_have_a_page_that_links_to_the_lessons(site):
     page = parsed(site / "claims.html")
-    rows = page.select("tbody tr")
+    first, again, missing = page.select("table")
+    rows = first.select("tbody tr")
+    assert [row.td.get_text() for row in missing.select("tbody tr")] == [row["id"] for row in ledger()["missing"]]
+    reread = [row for row in ledger()["claims"] if "reread" in row]
+    assert [row.td.get_text() for row in again.select("tbody tr")] == [row["id"] for row in reread]
+    changed = {row["id"] for row in reread if row["reread"]["change"] == "rule"}
+    assert {row.td.get_text() for row in rows if "measured again" in row.get_text()} <= changed
     assert len(rows) == len(ledger()["claims"]) and page.find("h1").get_text().startswith("What the paper claims")
     assert rows[0].find("a")["href"] == f"{ledger()['claims'][0]['lesson']}.html"
     known = rf"\w+\.html$|#|{re.escape(repository())}/blob/{ref()}/README\.md#"

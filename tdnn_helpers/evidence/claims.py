@@ -45,8 +45,10 @@ SYMBOLS = {  # a symbol and a word for each verdict, so that no meaning hangs on
 
 @cache
 def ledger() -> dict[str, list[dict[str, Any]]]:
-    """``{"claims": [...], "repairs": [...]}``: claims have id, section, claim, kind, lesson, rule; repairs have id,
-    section, statement, repair, lesson, shown_by.
+    """``{"claims": [...], "repairs": [...], …}``: claims have id, section, claim, kind, lesson, rule; repairs have id,
+    section, statement, repair, lesson, shown_by. ``quote`` is the paper's key phrase, ``mode`` the kind of statement
+    (can, often, advice, practice, reported, fact). ``reread`` holds what a second reading changes, and "missing" what
+    no claim holds yet: both wait for the second edition of the lessons.
 
     A claim of the kind "experiment" also has ``decide``, its rule as data:
 

@@ -12,14 +12,14 @@ import torch
 from course.readme import marked
 from tdnn_helpers.core.device import keep_freed_memory
 
-from . import accuracy, compiled, course, frameworks, gpu, loops, memory, settings, vectorised, workers
+from . import accuracy, before, compiled, course, frameworks, gpu, loops, memory, settings, vectorised, workers
 from .measure import FULL, QUICK, Row, Skipped
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEAD = "| what | against | measured | ratio |\n|---|---|---:|---:|"
 USUAL = (loops, frameworks, memory, settings, compiled, vectorised, workers)
 LONG = (accuracy, course)
-ASKED = (gpu,)  # by name only
+ASKED = (gpu, before)  # by name only
 
 
 def processor() -> str:

@@ -70,8 +70,8 @@ def page(folder: Path = NOTEBOOKS) -> str:
     again = [claim | claim["reread"] for claim in known.values() if "reread" in claim]
     kinds = Counter(claim["change"] for claim in again)
     return template.render(
-        rows=rows, total=total, larger=larger, repairs=ledger()["repairs"], missing=ledger().get("missing", []), again=again,
-        same=len(rows) - len(again), kinds=kinds, cell=_cell,
+        rows=rows, total=total, larger=larger, repairs=ledger()["repairs"], again=again,
+        missing=ledger().get("missing", []), same=len(rows) - len(again), kinds=kinds, cell=_cell,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import nbformat
 import pytest
 import torch
 
-from benchmarks import accuracy, compiled, course, frameworks, gpu, loops, memory, settings, vectorised, workers
+from benchmarks import accuracy, before, compiled, course, frameworks, gpu, loops, memory, settings, vectorised, workers
 from benchmarks.__main__ import ASKED, HEAD, LONG, RESULTS, USUAL, table
 from benchmarks.loops import bare_loop
 from benchmarks.measure import Row, Size, Skipped, images_per_second, interleaved, watched
@@ -188,6 +188,7 @@ def test_the_rows_of_a_gpu(monkeypatch):
     monkeypatch.setattr(gpu, "WIDTHS", (2,))
     monkeypatch.setattr(gpu, "BATCHES", (8,))
     monkeypatch.setattr(gpu, "RATES", (0.1,))
+    monkeypatch.setattr(gpu, "SEEDS", 2)
     monkeypatch.setattr(gpu.accuracy, "RECIPES", (None, accuracy.Recipe(92, width=2, epochs=1, pixels=1, seeds=2)))
     monkeypatch.setattr(gpu, "lesson", lambda name, capture, left: lessons.append((name, capture)) or Skipped(name, ""))
     monkeypatch.setattr(gpu, "compare", lambda arms, seeds, **how: compare(arms, seeds, workers=1, store=False))
@@ -212,3 +213,19 @@ def test_a_lesson_on_a_gpu_is_given_up_after_a_while(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", late)
     assert "not done after 5 s" in str(gpu.lesson("04_small_data", "0", 5))
+
+
+def test_an_older_checkout_is_measured_beside_this_one(monkeypatch, tmp_path):
+    monkeypatch.delenv("TDNN_BEFORE", raising=False)
+    assert "names no older one" in str(*before.rows(TINY))
+    monkeypatch.setenv("TDNN_BEFORE", str(tmp_path))
+    monkeypatch.setattr(before, "first_output", lambda code: 1.0 if "start" in code else 2.0)
+    monkeypatch.setattr(before, "number", lambda tree, *what: 30.0 if tree == tmp_path else 10.0)
+    monkeypatch.setattr(before, "tests", lambda tree: (400.0 if tree == tmp_path else 100.0, "3 passed"))
+    rows = list(before.rows(Size(3, 2)))
+    assert [round(row.ratios[0], 2) for row in rows] == [0.5, 0.33, 0.33, 0.25]
+
+
+def test_the_first_line_and_the_last_number_of_another_process(tmp_path):
+    assert 0.2 < before.first_output("import time; time.sleep(0.2); print(1, flush=True); time.sleep(0.3)") < 30
+    assert before.number(tmp_path, "-c", "print('words 1.5')") == 1.5

@@ -550,6 +550,7 @@ WRONG = {
     ],
     "11.3": [
         (lambda batches: torch.cat(batches).mean(0) == 0, "negative outputs"),
+        (lambda batches: (batches[-1] == 0).all(0), "last batch only"),
         (lambda batches: (torch.cat(batches) == 0).all(1), "shape must be (7,)"),
         (lambda batches: torch.zeros(7, dtype=torch.bool), "every image of every batch"),
     ],

@@ -145,7 +145,7 @@ def failing(*_):
 
 def test_a_read_only_copy_is_shared_too(folder, unpackings, monkeypatch):
     read_idx_shared(IMAGES)
-    monkeypatch.setattr(unpacked, "_one_at_a_time", failing)
+    monkeypatch.setattr(unpacked, "one_at_a_time", failing)
     assert isinstance(read_idx_shared(IMAGES), np.memmap) and unpackings() == 1
 
 

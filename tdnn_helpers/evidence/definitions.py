@@ -119,7 +119,7 @@ class Definitions:
             name = ".".join(parts[:-1] if is_package else parts)
             self.files[name] = path.read_text(encoding="utf-8"), is_package
         listing = package.parent / "data" / LISTING
-        self._data = listing.read_text(encoding="utf-8") if listing.exists() else ""
+        self.data = listing.read_text(encoding="utf-8") if listing.exists() else ""
         self._modules: dict[str, Module] = {}
 
     @cached_property
@@ -220,7 +220,7 @@ class Definitions:
                     texts.append(self._text(self.module(above).loose, self.module(above), waiting, left_out))
             texts.append(self._text(nodes, file, waiting, left_out))
         if any(f'"{LISTING}"' in text for text in texts):
-            texts.append(self._data)
+            texts.append(self.data)
         return _hashed(set(texts))
 
     def _text(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from statistics import fmean, stdev
+from statistics import median, stdev
 from typing import Any
 
 from .. import session
@@ -62,15 +62,15 @@ class Banked:
     def expected(self, arm: str) -> float | None:
         """Seconds that a run of an arm takes, from rows of that name under any key; None if there are none."""
         seconds = [row["seconds"] for row in self.rows if row["arm"] == arm]
-        return fmean(seconds) if seconds else None
+        return median(seconds) if seconds else None  # the first run of a process loads its libraries
 
     def own_run(self, workers: int) -> str:
         """What a reader is told before her own run begins."""
-        each = fmean(row["seconds"] for row in self.rows)  # of an arm that the bank doesn't know
+        each = median(row["seconds"] for row in self.rows)  # of an arm that the bank doesn't know
         seconds = sum(self.expected(arm) or each for arm in self.arms) * len(self.seeds) / workers
         return (
-            f"{self.name}: the bank holds no such {', '.join(self.changed)}, so all {len(self.arms)} arms run here, with "
-            f"{len(self.seeds)} seeds: about {seconds / 60:.1f} min. Your own run; no verdict is recorded."
+            f"{self.name}: the bank holds no such {', '.join(self.changed)}, and so all arms run here with "
+            f"{len(self.seeds)} seeds, which takes about {seconds / 60:.1f} min. No verdict of your own run is recorded."
         )
 
     def twin(self, run: Callable[[str, int, int], Row]) -> dict[str, Any]:

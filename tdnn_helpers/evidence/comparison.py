@@ -123,8 +123,7 @@ def compare(
     results, made = {}, {}
     for job in jobs:
         if banked and job in banked.taken:
-            row, made[job] = banked.taken[job], "bank"
-            results[job] = [(*one, math.nan) for one in row["metrics"]], row["failure"]
+            results[job], made[job] = _as_taken(banked.taken[job]), "bank"
         elif (rows := stored.get(*job)) is not None:
             results[job], made[job] = (rows, ""), "kept"
     missing = [job for job in jobs if job not in results]
@@ -142,12 +141,15 @@ def compare(
             # joblib replaces a worker whose memory has grown and says so; nothing is lost, and a reader can do nothing.
             warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor")
             for run in _live(arms, waiting, min(workers, len(missing)), threads):
-                results[run.arm, run.seed] = run.rows, run.failure
-                made[run.arm, run.seed] = "here"
-                if mode == "make" and run.source == Store.source:
-                    add(banked.lesson, [banked.row(run)])
+                job = run.arm, run.seed
+                results[job], made[job] = (run.rows, run.failure), "here"
+                of_the_machine = run.failure.startswith("MemoryError") or run.source != Store.source
+                if mode == "make" and not of_the_machine:
+                    row = banked.row(run)
+                    add(banked.lesson, [row])
+                    results[job], made[job] = _as_taken(row), "bank"
                 if not run.failure:
-                    stored.put(run.arm, run.seed, run.rows, run.source)
+                    stored.put(*job, run.rows, run.source)
                 bar.update()
     if mode == "make" and (late := [job for job in missing if job not in results]):
         raise making.not_run(banked, late)
@@ -169,6 +171,11 @@ def compare(
         twin = banked.twin(run_here) if mode == "read" and budget() != "smoke" else {}
         frame.attrs |= {"own": banked.own, "revised": banked.revised, "twin": twin}
     return frame
+
+
+def _as_taken(row: Row) -> tuple[list[tuple], str]:
+    """What a row of the bank says of a run: (its rows, reason of failure or "")."""
+    return [(*one, math.nan) for one in row["metrics"]], row["failure"]
 
 
 def _live(arms: Mapping[str, Arm], jobs: Iterable[tuple[str, int]], workers: int, threads: int) -> Iterator[Finished]:

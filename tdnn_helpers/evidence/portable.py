@@ -8,6 +8,7 @@ affair.
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import functools
@@ -25,6 +26,7 @@ from .definitions import LISTING, OURS, Module
 from .fingerprint import Walk, instructions
 
 NOTEBOOK = Module(OURS.package.name, "", "", True)  # it knows what is an import of this package
+FUTURE = __future__.annotations.compiler_flag
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -67,6 +69,8 @@ class PortableWalk(Walk):
             self._put("dtype", thing.descr if thing.names else thing.str)
         elif isinstance(thing, np.generic):
             self._put("number", thing.dtype.str, repr(thing.item()))
+        elif hasattr(thing, "to_csv") and not isinstance(thing, type):  # a table of pandas; its attrs don't count
+            self._put("table", kind.__name__, thing.to_csv())
         elif isinstance(thing, torch.nn.Module):  # empty hooks are of a version of torch
             self._put("network")
             self.visit((kind, {name: it for name, it in sorted(vars(thing).items()) if name[0] != "_" or it}))
@@ -121,7 +125,7 @@ def _bare(text: str) -> str:
 def _compiles_to(text: str, code: types.CodeType) -> bool:
     """Whether a lambda of this text has this code, here and now."""
     inside = f"def f({', '.join(code.co_freevars)}):\n return {text}" if code.co_flags & inspect.CO_NESTED else text
-    found = [compile(inside, "", "exec")]
+    found = [compile(inside, "", "exec", code.co_flags & FUTURE, dont_inherit=True)]
     while found and found[0].co_name != "<lambda>":
         found = [*(part for part in found[0].co_consts if isinstance(part, types.CodeType)), *found[1:]]
     return bool(found) and _strict(found[0]) == _strict(code)

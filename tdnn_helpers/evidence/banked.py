@@ -4,16 +4,20 @@ and all of it afresh where a reader changed an arm."""
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median, stdev
 from typing import Any
 
 from .. import session
+from ..core.choices import check_known
 from . import bank, portable
 from .bank import Finished, Row
 from .store import digests
 
+VARIABLE = "TDNN_EVIDENCE"
+MODES = ("read", "estimate", "make", "audit")  # .making tells what they mean
 LIVE = 45.0  # seconds of live twins in one process, by the recorded seconds
 OWN_SEEDS = 3  # of a reader's own run
 Job = tuple[str, int]  # arm, seed
@@ -23,27 +27,27 @@ _twins: dict[tuple[str, int], tuple[Row, float]] = {}  # (key, seed) → the liv
 class Banked:
     """One comparison and its rows in the bank of the running lesson, at the current budget.
 
-    ``taken`` is (arm, seed) → the row that fits. ``own``, if it may be: the bank knows the comparison, but not all of
+    ``taken`` is (arm, seed) → the row that fits. ``own``: the bank is read, and knows the comparison but not all of
     these arms. Then nothing is taken, and ``seeds`` are the first three of those asked for. ``revised``: a row serves a
-    rule that has changed since.
+    rule that has changed since. ``mode`` and ``words``: what TDNN_EVIDENCE says.
 
-    Raises ValueError outside of a lesson, for an unknown claim, and for a bank that cannot be read.
+    Raises ValueError outside of a lesson, for an unknown claim or mode, and for a bank that cannot be read.
     """
 
-    def __init__(
-        self, name: str, arms: Mapping[str, Callable], seeds: Sequence[int], claims: Iterable[str], *, own: bool
-    ) -> None:
+    def __init__(self, name: str, arms: Mapping[str, Callable], seeds: Sequence[int], claims: Iterable[str]) -> None:
         lesson = session.current_lesson()
         if lesson is None:
             raise ValueError("the rows of the bank belong to a lesson, and none is running: call session.start first.")
         self.name, self.lesson, self.arms, self.here = name, lesson, list(arms), bank.machine()
+        self.mode, *self.words = os.environ.get(VARIABLE, "read").split()
+        check_known(self.mode, MODES, VARIABLE)
         self.rule = bank.rule_digest(claims)
         self.keys = digests(arms, portable.PortableWalk, portable.surroundings(name), "in the bank")
         wanted = (name, session.budget())
         self.rows = [row for row in bank.read(lesson) if (row["comparison"], row["budget"]) == wanted]
         known = {row["key"] for row in self.rows}
         self.changed = [arm for arm in arms if self.keys.get(arm) not in known]
-        self.own = bool(own and self.rows and self.changed)
+        self.own = bool(self.mode == "read" and self.rows and self.changed)
         self.seeds = seeds[:OWN_SEEDS] if self.own else seeds
         self.taken = {} if self.own else fitting(self.rows, self.keys, self.arms, seeds, self.here)
         self.revised = any(row["rule"] != self.rule for row in self.taken.values())
@@ -69,16 +73,18 @@ class Banked:
         each = median(row["seconds"] for row in self.rows)  # of an arm that the bank doesn't know
         seconds = sum(self.expected(arm) or each for arm in self.arms) * len(self.seeds) / workers
         return (
-            f"{self.name}: the bank holds no such {', '.join(self.changed)}, and so all arms run here with "
-            f"{len(self.seeds)} seeds, which takes about {seconds / 60:.1f} min. No verdict of your own run is recorded."
+            f"{self.name}: the bank holds no such {', '.join(self.changed)}. So all arms run here, on {len(self.seeds)} "
+            f"seeds, in about {seconds / 60:.1f} min. It is your own run: no verdict is recorded."
         )
 
     def twin(self, run: Callable[[str, int, int], Row]) -> dict[str, Any]:
         """The cheapest row that was taken is run here once, by ``run(arm, seed, threads)``, and laid beside it.
 
         Says and returns what :func:`compared` finds, with "arm", "seed", and the machines "there" and "here"; an empty
-        dictionary where nothing was run, because nothing was taken or it would take too long.
+        dictionary where nothing was run: on a smoke run, where nothing was taken, or where it would take too long.
         """
+        if self.mode != "read" or session.budget() == "smoke":
+            return {}
         cheapest = min(
             (row for row in self.taken.values() if not row["failure"]),
             key=lambda row: (row["seconds"], row["seed"], row["arm"]),

@@ -19,11 +19,10 @@ import torch
 from ..core.device import keep_freed_memory, pick_device
 from ..core.progress_bars import progress, quiet
 from ..core.randomness import seed_everything, untouched_random_state
-from ..session import budget
 from ..train.distributed import launched
 from ..train.run import History
 from . import making
-from .bank import UPDATES, Finished, Row, add, surroundings, thinned
+from .bank import UPDATES, Finished, Row, surroundings, thinned
 from .banked import Banked
 from .store import Store
 
@@ -112,14 +111,14 @@ def compare(
             "of processes (Dask with threads_per_worker=1), or workers=1."
         )
 
-    mode = "read" if bank is None else making.mode()[0]
-    banked = None if bank is None else Banked(bank, arms, seeds, claims, own=mode == "read")
+    banked = Banked(bank, arms, seeds, claims) if bank is not None else None
     if banked and banked.own:
         print(banked.own_run(workers), flush=True)
         seeds = banked.seeds
     # Seed by seed, so that whatever has finished when a reader interrupts is made of whole pairs.
     jobs = [(arm, seed) for seed in seeds for arm in arms]
-    stored = Store(arms, threads, enabled=store and mode == "read")  # a row needs losses, which the store doesn't keep
+    # A row needs the first losses, which the store doesn't keep.
+    stored = Store(arms, threads, enabled=store and (banked is None or banked.mode == "read"))
     results, made = {}, {}
     for job in jobs:
         if banked and job in banked.taken:
@@ -136,23 +135,20 @@ def compare(
         missing = making.to_run(banked, missing, run_here, threads)
     if missing:
         what = f"runs ({len(results)} kept)" if results else "runs"
-        waiting = making.in_time(banked, missing) if mode == "make" else missing
+        waiting = making.in_time(banked, missing) if banked else missing
         with progress(len(missing), what) as bar, warnings.catch_warnings():
             # joblib replaces a worker whose memory has grown and says so; nothing is lost, and a reader can do nothing.
             warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor")
             for run in _live(arms, waiting, min(workers, len(missing)), threads):
                 job = run.arm, run.seed
                 results[job], made[job] = (run.rows, run.failure), "here"
-                of_the_machine = run.failure.startswith("MemoryError") or run.source != Store.source
-                if mode == "make" and not of_the_machine:
-                    row = banked.row(run)
-                    add(banked.lesson, [row])
+                if banked and (row := making.keep(banked, run)):
                     results[job], made[job] = _as_taken(row), "bank"
                 if not run.failure:
                     stored.put(*job, run.rows, run.source)
                 bar.update()
-    if mode == "make" and (late := [job for job in missing if job not in results]):
-        raise making.not_run(banked, late)
+        if late := len([job for job in missing if job not in results]):
+            raise making.NotRun(banked.name, late)
 
     jobs = [job for job in jobs if job in results]  # an audit runs nothing that is missing
     failures = [(arm, seed, results[arm, seed][1]) for arm, seed in jobs if results[arm, seed][1]]
@@ -168,8 +164,7 @@ def compare(
     frame.attrs["failures"] = failures
     if banked:
         frame["made"] = [made[job] for job in jobs for _ in seen[job]]
-        twin = banked.twin(run_here) if mode == "read" and budget() != "smoke" else {}
-        frame.attrs |= {"own": banked.own, "revised": banked.revised, "twin": twin}
+        frame.attrs |= {"own": banked.own, "revised": banked.revised, "twin": banked.twin(run_here)}
     return frame
 
 

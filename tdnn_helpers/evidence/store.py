@@ -137,7 +137,7 @@ def _read(path: Path) -> dict | None:
 def _say(sentence: str) -> None:
     if sentence not in _said:
         _said.add(sentence)
-        warnings.warn(sentence, stacklevel=4)
+        warnings.warn(sentence, stacklevel=5)
 
 
 def _surroundings(threads: int) -> tuple:

@@ -42,7 +42,8 @@ def evidence(lessons: list[str], *, minutes: float = float("inf"), estimate: boo
     way, the same command goes on where it was. --minutes ends it in time; --estimate only says how long.
     """
     paths = running.paths_of(lessons)
-    return experiments.estimate(paths) or (0 if estimate else experiments.make(paths, minutes))
+    failed = experiments.estimate(paths)
+    return failed if estimate else experiments.make(paths, minutes)
 
 
 def audit(*, seed: int, rows: int = 5) -> int:

@@ -7,8 +7,10 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from statistics import median, stdev
+from statistics import median
 from typing import Any
+
+import numpy as np
 
 from .. import session
 from ..core.choices import check_known
@@ -73,7 +75,7 @@ class Banked:
         each = median(row["seconds"] for row in self.rows)  # of an arm that the bank doesn't know
         seconds = sum(self.expected(arm) or each for arm in self.arms) * len(self.seeds) / workers
         return (
-            f"{self.name}: the bank holds no such {', '.join(self.changed)}. So all arms run here, on {len(self.seeds)} "
+            f"{self.name}: the bank holds no such {', '.join(self.changed)}. So all arms run here, {len(self.seeds)} "
             f"seeds, in about {seconds / 60:.1f} min. It is your own run: no verdict is recorded."
         )
 
@@ -135,7 +137,7 @@ def compared(live: Row, row: Row, rows: Iterable[Row]) -> dict[str, Any]:
         if other["key"] == row["key"] and other["machine"] == row["machine"]:
             for name, value in last(other).items():
                 values.setdefault(name, []).append(value)
-    spread = {name: stdev(many) if len(many) > 1 else math.nan for name, many in values.items()}
+    spread = {name: float(np.std(many, ddof=1)) if len(many) > 1 else math.nan for name, many in values.items()}
     worst = max(gaps, key=lambda name: gaps[name] / spread[name] if spread[name] > 0 else gaps[name] and math.inf,
                 default="")  # fmt: skip
     first = [live["losses"], row["losses"]]

@@ -418,10 +418,11 @@ def test_rows_know_the_rule_that_they_serve(arms, make, monkeypatch):
         (lambda patch: patch.setattr(session, "_lesson", None), {}, "call session.start first"),
         (lambda patch: None, {"claims": ["C999"]}, 'no claim "C999"'),
         (lambda patch: patch.setenv("TDNN_EVIDENCE", "makes"), {}, 'no TDNN_EVIDENCE "makes"'),
+        (lambda patch: None, {"arms": {0.1: len}}, "the name of an arm is a text, not 0.1"),
     ],
 )
 def test_what_cannot_be_banked_says_why(monkeypatch, arms, calls, change, settings, why):
     change(monkeypatch)
     with pytest.raises(ValueError, match=why):
-        compare(arms, 1, bank="rates", **settings)
+        compare(**{"arms": arms, "seeds": 1, "bank": "rates"} | settings)
     assert calls == []

@@ -7,6 +7,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import zip_longest
 from statistics import median
 from typing import Any
 
@@ -40,6 +41,8 @@ class Banked:
         lesson = session.current_lesson()
         if lesson is None:
             raise ValueError("the rows of the bank belong to a lesson, and none is running: call session.start first.")
+        if other := [arm for arm in arms if not isinstance(arm, str)]:
+            raise ValueError(f"in the bank, the name of an arm is a text, not {other[0]!r}.")
         self.name, self.lesson, self.arms, self.here = name, lesson, list(arms), bank.machine()
         self.mode, *self.words = os.environ.get(VARIABLE, "read").split()
         check_known(self.mode, MODES, VARIABLE)
@@ -59,7 +62,7 @@ class Banked:
         if run.arm not in self.keys:
             raise ValueError(f'the runs of arm "{run.arm}" cannot go to the bank, because it has no reliable digest.')
         return {
-            "comparison": self.name, "budget": session.budget(), "arm": run.arm, "seed": run.seed,
+            "comparison": self.name, "budget": session.budget(), "arm": run.arm, "seed": int(run.seed),
             "key": self.keys[run.arm], "rule": self.rule, "metrics": [list(one[:4]) for one in bank.thinned(run.rows)],
             "losses": [*map(bank.rounded, run.losses)], "failure": run.failure.partition("\n")[0],
             "seconds": bank.rounded(run.seconds), **run.made,
@@ -131,19 +134,17 @@ def compared(live: Row, row: Row, rows: Iterable[Row]) -> dict[str, Any]:
     differs most, with its "difference" and its "spread" (standard deviation over the seeds in ``rows``); "losses", the
     largest difference of the first ten losses; and "said", a sentence. Infinite where one of the two has no value."""
     ends, there = last(live), last(row)
-    gaps = {name: _gap(ends.get(name), there.get(name)) for name in ends | there}
-    values = {name: [] for name in gaps}
-    for other in rows:
-        if other["key"] == row["key"] and other["machine"] == row["machine"]:
-            for name, value in last(other).items():
-                values.setdefault(name, []).append(value)
-    spread = {name: float(np.std(many, ddof=1)) if len(many) > 1 else math.nan for name, many in values.items()}
-    worst = max(gaps, key=lambda name: gaps[name] / spread[name] if spread[name] > 0 else gaps[name] and math.inf,
-                default="")  # fmt: skip
-    first = [live["losses"], row["losses"]]
-    losses = max(map(_gap, *first), default=0.0) if len(first[0]) == len(first[1]) else math.inf
+    alike = [last(other) for other in rows if (other["key"], other["machine"]) == (row["key"], row["machine"])]
+    gaps, spread, size = {"": 0.0}, {"": math.nan}, {"": 0.0}
+    for name in ends | there:
+        values = [other[name] for other in alike if name in other]
+        gaps[name] = _gap(ends.get(name, math.inf), there.get(name, math.inf))
+        spread[name] = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+        size[name] = gaps[name] / spread[name] if spread[name] > 0 else gaps[name] and math.inf
+    worst = max(reversed(size), key=size.get)
+    losses = max([0.0, *(_gap(*pair) for pair in zip_longest(live["losses"], row["losses"], fillvalue=math.inf))])
     found = {"same": bank.result_of(live) == bank.result_of(row), "metric": worst, "losses": losses}
-    found |= {"difference": gaps.get(worst, 0.0), "spread": spread.get(worst, math.nan)}
+    found |= {"difference": gaps[worst], "spread": spread[worst]}
     if found["same"]:
         return found | {"said": "the same to the last digit"}
     if live["failure"] != row["failure"]:
@@ -159,8 +160,8 @@ def last(row: Row) -> dict[str, float]:
     return {f"{split} {metric}".strip(): value for _, split, metric, value in row["metrics"]}
 
 
-def _gap(one: float | None, other: float | None) -> float:
-    if one == other or (one is not None and other is not None and math.isnan(one) and math.isnan(other)):
+def _gap(one: float, other: float) -> float:
+    if one == other or math.isnan(one) and math.isnan(other):
         return 0.0
-    gap = math.inf if one is None or other is None else abs(one - other)
+    gap = abs(one - other)
     return math.inf if math.isnan(gap) else gap

@@ -30,8 +30,8 @@ help:
 	@echo "make bench    time the course's own code and write benchmarks/RESULTS.md"
 	@echo "make claims   run every lesson afresh at the standard budget and keep outputs, times and verdicts in notebooks/"
 	@echo "make redraw LESSONS=NAME  draw a lesson anew after a change of words or figures; what make claims trained is kept"
-	@echo "make evidence make the runs that the evidence bank misses; MINUTES=N ends it in time"
-	@echo "make audit SEED=N  run rows of the bank again, drawn by your seed; ROWS=K says how many"
+	@echo "make evidence run what the evidence bank misses and keep it in notebooks/bank; MINUTES=N ends it in time"
+	@echo "make audit SEED=N  run rows of the bank again that your seed draws; ROWS=K says how many"
 	@echo "make clean    remove build/ and what was unpacked (the environment in $(VENV) and the data stay)"
 
 site: $(READY)

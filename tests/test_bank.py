@@ -197,6 +197,7 @@ def test_compare_takes_what_fits_and_runs_what_is_missing(arms, make, calls, cap
     assert plain["value"].map(bank.rounded).equals(found["value"])
     more = compare(arms, 6, bank="rates", workers=1)
     assert sorted(calls[17:]) == [(arm, seed) for arm in ("fast", "slow") for seed in (4, 5)]
+    assert more["value"].equals(more["value"].map(bank.rounded))  # a run from here is seen as one from the bank
     again = compare(arms, 6, bank="rates", workers=1)
     assert [list(one.groupby("seed")["made"].first()) for one in (more, again)] == [
         ["bank"] * 4 + [new] * 2 for new in ("here", "kept")
@@ -212,7 +213,8 @@ def test_fewer_arms_or_seeds_another_budget_or_name(arms, make, calls, monkeypat
     assert list(few["made"].unique()) == ["bank"] and not few.attrs["own"]
     calls.clear()
     monkeypatch.setenv("TDNN_BUDGET", "full")
-    assert list(compare(arms, 1, bank="rates", workers=1)["made"].unique()) == ["here"]
+    full = compare(arms, 1, bank="rates", workers=1)
+    assert list(full["made"].unique()) == ["here"] and not full.attrs["own"]
     monkeypatch.setenv("TDNN_BUDGET", "standard")
     other = compare(arms, 1, bank="others", workers=1)
     assert list(other["made"].unique()) == ["here"] and not other.attrs["own"] and len(calls) == 4

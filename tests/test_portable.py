@@ -133,12 +133,12 @@ def test_comments_blank_lines_places_versions_and_what_is_not_read_change_nothin
     whole = CELL[CELL.index("@noted") : CELL.index("pick =")]
     same.append(CELL.replace(whole, "").replace("pick =", f"{whole}pick ="))  # moved behind an empty line
     same.append(CELL.replace("class Thing", f"{whole}class Thing").replace(f"{whole}pick", "pick"))
-    first = key(CELL)
+    first, relu = key(CELL), key(READS, data=nn.ReLU)
     assert [key(cell, "/tmp/ipykernel_7/9.py") for cell in same] == [first] * len(same)
     monkeypatch.setattr(torch, "__version__", "9.9")
     monkeypatch.setattr("platform.python_version", lambda: "9.9")
     fingerprint._version.cache_clear()
-    assert key(CELL) == first and fingerprint._version("torch") == "9.9"
+    assert (key(CELL), key(READS, data=nn.ReLU)) == (first, relu) and fingerprint._version("torch") == "9.9"
     fingerprint._version.cache_clear()
 
 

@@ -22,13 +22,13 @@ audited: dict[str, str] = {}  # checksum of a row → what came out when it was 
 
 
 class NotRun(Exception):
-    """Runs that the bank misses and that were not made now: the ``comparison``, how many ``runs``, and about how many
-    ``seconds`` of one process they take (0 if that is unknown)."""
+    """Runs that the bank misses and that were not made now: the name of the comparison, how many runs, and about how
+    many ``seconds`` of one process they take (0 if that is unknown)."""
 
     def __init__(self, comparison: str, runs: int, seconds: float = 0.0) -> None:
         about = f", about {seconds / 60:.1f} min in one process" if seconds else ""
         super().__init__(f"{comparison}: {runs} run{'s' * (runs > 1)} to make{about}")
-        self.comparison, self.runs, self.seconds = comparison, runs, seconds
+        self.seconds = seconds
 
 
 class _Enough(BaseException):  # an arm that catches every Exception must not catch this

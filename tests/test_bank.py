@@ -168,7 +168,9 @@ def test_two_writers_of_whom_ten_are_killed_lose_no_row(tmp_path):
     for number in range(1, 11):
         killed = context.Process(target=write, args=(1000 * number, 1000))
         killed.start()
-        time.sleep(random.uniform(0.01, 0.15))
+        while f"\n{1000 * number}\n" not in f"\n{noted.read_text() if noted.exists() else ''}":
+            time.sleep(0.001)  # until its first row is there
+        time.sleep(random.uniform(0, 0.1))
         os.kill(killed.pid, signal.SIGKILL)
         killed.join()
     steady.join(60)

@@ -216,6 +216,26 @@ def test_another_data_folder_counts_if_its_checksums_differ(tmp_path, monkeypatc
     assert key(CELL) != first
 
 
+DECORATED = """
+import functools, contextlib
+@torch.no_grad()
+def quiet(x): return x + 1
+@functools.lru_cache
+def cached(x): return x + 2
+@contextlib.contextmanager
+def inside(): yield 3
+@torch.inference_mode(True)
+def fast(x): return x + 4
+def arm(seed): return quiet, cached, inside, fast
+"""
+
+
+@pytest.mark.parametrize("old", ["1", "2", "3", "4", "True", "no_grad"])
+def test_what_a_package_decorates_counts_by_its_own_text(old):
+    new = {"True": "False", "no_grad": "enable_grad"}.get(old, f"-{old}")
+    assert key(DECORATED) == key(f"\n\n{DECORATED}") != key(DECORATED.replace(old, new))
+
+
 # --- this package -----------------------------------------------------------------------------------------------------
 TRAINS = notebook("arm = lambda seed: fit(mlp(pool), pool, optimizer=rate, steps=1)", fit=fit, mlp=mlp, pool=0,
                   rate=sgd(0.1))["arm"]  # fmt: skip

@@ -23,7 +23,7 @@ import torch
 from ..core.places import data_dir
 from ..session import budget
 from .definitions import LISTING, OURS, Module
-from .fingerprint import Walk, instructions
+from .fingerprint import Walk, _version, instructions
 
 NOTEBOOK = Module(OURS.package.name, "", "", True)  # it knows what is an import of this package
 FUTURE = __future__.annotations.compiler_flag
@@ -40,12 +40,17 @@ class PortableWalk(Walk):
     def _device(self, tensor: torch.Tensor) -> str:
         return ""
 
+    @staticmethod
+    def _is_own(function: types.FunctionType) -> bool:
+        # A package's decorator gives its own function the module and name of what it decorates.
+        return _version(function.__globals__.get("__name__")) is None
+
     def _body(self, function: types.FunctionType):
-        package, _, module = function.__module__.partition(".")
         if self._is_own(function):
             return text_of(function, "".join(linecache.getlines(function.__code__.co_filename, function.__globals__)))
+        package, _, module = function.__globals__["__name__"].partition(".")
         if package != OURS.package.name:
-            return function.__module__, function.__qualname__
+            return package, module, function.__code__.co_name
         return OURS.of(module, function.__qualname__.partition(".")[0]), text_of(function, OURS.module(module).source)
 
     def _reads(self, function: types.FunctionType) -> set[str]:

@@ -20,7 +20,7 @@ ISOLATED = mkdir -p "$(CACHE)/ipython" "$(CACHE)/matplotlib" "$(CACHE)/numba" &&
 TWO = -n 2 --dist loadfile
 NBVAL = --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=180
 
-.PHONY: help site course test lab bench claims redraw clean
+.PHONY: help site course test lab bench claims redraw evidence audit clean
 
 help:
 	@echo "make site     draw the lessons as they are, with their outputs, in build/site (seconds)"
@@ -30,6 +30,8 @@ help:
 	@echo "make bench    time the course's own code and write benchmarks/RESULTS.md"
 	@echo "make claims   run every lesson afresh at the standard budget and keep outputs, times and verdicts in notebooks/"
 	@echo "make redraw LESSONS=NAME  draw a lesson anew after a change of words or figures; what make claims trained is kept"
+	@echo "make evidence run what the evidence bank misses and keep it in notebooks/bank; MINUTES=N ends it in time"
+	@echo "make audit SEED=N  run rows of the bank again that your seed draws; ROWS=K says how many"
 	@echo "make clean    remove build/ and what was unpacked (the environment in $(VENV) and the data stay)"
 
 site: $(READY)
@@ -56,6 +58,12 @@ claims: $(READY)
 
 redraw: $(READY)
 	@$(ISOLATED) $(BIN)/python -m course redraw $(LESSONS) && $(BIN)/python -m course readme && $(BIN)/python -m course claims
+
+evidence: $(READY)
+	@$(ISOLATED) $(BIN)/python -m course evidence $(LESSONS) $(if $(MINUTES),--minutes $(MINUTES))
+
+audit: $(READY)
+	@$(ISOLATED) $(BIN)/python -m course audit $(if $(SEED),--seed $(SEED)) $(if $(ROWS),--rows $(ROWS))
 
 clean:
 	rm -rf build data/unpacked .pytest_cache .ruff_cache

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from . import NOTEBOOKS, ROOT, address, claims, readme, renewal, running, scaffold, stale
+from . import NOTEBOOKS, ROOT, address, claims, experiments, readme, renewal, running, scaffold, stale
 from .pages import building
 
 
@@ -28,6 +28,26 @@ def redraw(lessons: list[str]) -> int:
     """
     os.environ |= {"TDNN_BUDGET": "standard", "TDNN_RUNS": str(ROOT / "build" / "claims-runs")}
     return running.run(NOTEBOOKS, lessons, keep_times=True)
+
+
+def evidence(lessons: list[str], *, minutes: float = float("inf"), estimate: bool = False) -> int:
+    """Make the rows of the evidence bank that lessons miss, in notebooks/bank.
+
+    Without a name all lessons. It says first how long that takes, and keeps each run as it ends: stopped in whatever
+    way, the same command goes on where it was. --minutes ends it in time; --estimate only says how long.
+    """
+    paths = running.paths_of(lessons)
+    failed = experiments.estimate(paths)
+    return failed if estimate else experiments.make(paths, minutes)
+
+
+def audit(*, seed: int, rows: int = 5) -> int:
+    """Run rows of the evidence bank again that your seed draws, and say how far they are from what comes out here.
+
+    Exit code 1 if one of them could not be run again. Numbers may differ on another machine; the spread over seeds says
+    how much matters.
+    """
+    return experiments.audit(seed, rows)
 
 
 def write_claims() -> None:
@@ -52,6 +72,7 @@ def setup() -> None:
 
 
 COMMANDS = {"run": run, "redraw": redraw, "pages": building.build, "claims": write_claims, "readme": readme.write}
+COMMANDS |= {"evidence": evidence, "audit": audit}
 COMMANDS |= {"stale": stale.say, "renew": renewal.renew, "new": scaffold.make}
 COMMANDS |= {"fork": fork, "release": release, "setup": setup}
 
@@ -63,10 +84,16 @@ def main(words: list[str] | None = None) -> int:
     for name, function in COMMANDS.items():
         about = inspect.getdoc(function)
         command = commands.add_parser(name, help=about.splitlines()[0], description=about)
-        for argument, kind in inspect.get_annotations(function).items():
-            several = {"nargs": "+" if name == "redraw" else "*", "metavar": "LESSON"} if kind == list[str] else {}
-            if argument != "return":
-                command.add_argument(argument, type=Path if kind is Path else str, **several)
+        for argument in inspect.signature(function).parameters.values():
+            kind, given = argument.annotation, argument.default is not argument.empty
+            if argument.kind is not argument.KEYWORD_ONLY:
+                several = {"nargs": "+" if name == "redraw" else "*", "metavar": "LESSON"} if kind == list[str] else {}
+                command.add_argument(argument.name, type=Path if kind is Path else str, **several)
+            elif kind is bool:
+                command.add_argument(f"--{argument.name}", action="store_true")
+            else:
+                default = {"default": argument.default} if given else {"required": True}
+                command.add_argument(f"--{argument.name}", type=kind, metavar="N", **default)
     options = vars(parser.parse_args(words))
     try:
         return int(bool(COMMANDS[options.pop("command")](**options)))

@@ -149,6 +149,18 @@ def results_are_of_this_code(notebook, name):
         yield f"shows results that are older than its code: make claims LESSONS={Path(name).stem}"
 
 
+def experiments_fill_the_bank(notebook, name):
+    """A cell with the tag "experiment" is run to make the bank's rows, so it has a comparison that goes there."""
+    for cell in _cells(notebook, "code"):
+        calls = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)]
+        banked = any(
+            getattr(call.func, "id", "") == "compare" and any(word.arg == "bank" for word in call.keywords)
+            for call in calls
+        )
+        if banked != ("experiment" in cell.metadata.get("tags", [])):
+            yield f'calls compare(…, bank=…) or has the tag "experiment", but not both, in cell {cell.get("id")}'
+
+
 def png_figures_with_alt_text(notebook, name):
     for where, output, data in _outputs(notebook):
         if any(kind.startswith("image/") and kind != "image/png" or kind == "application/pdf" for kind in data):

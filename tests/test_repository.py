@@ -98,6 +98,8 @@ BAD = [
     ("says_its_time", set_source(0, f"# Title\n\n{badge(NAME)}\n\nIt took 1.5 min on 2 CPU cores.")),
     ("results_are_of_this_code", add_code("x = 1")),
     ("results_are_of_this_code", lambda n: n.metadata.tdnn.pop("source")),
+    ("experiments_fill_the_bank", lambda n: n.cells[2].metadata.update(tags=["experiment"])),
+    ("experiments_fill_the_bank", add_code("runs = compare(arms, bank='runs')")),
     ("png_figures_with_alt_text", lambda n: n.cells[4].outputs[0].metadata.clear()),
     ("png_figures_with_alt_text", lambda n: n.cells[4].outputs[0].data.update({"image/svg+xml": "<svg/>"})),
     ("png_figures_with_alt_text", add_code(data={"text/html": "<img src='data:,'>"})),

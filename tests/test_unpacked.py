@@ -126,7 +126,7 @@ def test_a_full_disk_and_then_a_read_only_copy_which_is_shared_too(folder, unpac
         patch.setattr(shutil, "copyfileobj", failing)
         assert read_idx_shared(IMAGES).shape == (10_000, 28, 28) and not (folder / COPY).exists()
     read_idx_shared(IMAGES)
-    monkeypatch.setattr(unpacked, "_one_at_a_time", failing)
+    monkeypatch.setattr(unpacked, "one_at_a_time", failing)
     assert isinstance(read_idx_shared(IMAGES), np.memmap) and unpackings() == 2
 
 

@@ -1,10 +1,17 @@
-"""Where things lie: the data, the runs, and a file that is written whole or not at all."""
+"""Where things lie: data, runs, the evidence bank; and files that are written whole or not at all, by one at a time."""
 
 from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,6 +27,23 @@ def runs_dir() -> Path:
         return Path(os.environ["TDNN_RUNS"])
     in_checkout = (_ROOT / "pyproject.toml").exists()
     return _ROOT / "build" / "runs" if in_checkout else Path.home() / ".cache" / "tdnn_helpers"
+
+
+def bank_dir() -> Path:
+    """Where the evidence bank lies: TDNN_BANK, else ``notebooks/bank/`` of this checkout."""
+    return Path(os.environ.get("TDNN_BANK", _ROOT / "notebooks" / "bank"))
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Processes that change this file wait for each other here (not under Windows); the system ends the wait for one
+    that was killed. The lock lies beside the file. OSError if the folder cannot be written."""
+    if fcntl is None:
+        yield
+        return
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def write_whole(path: Path, content: bytes, *, alone: bool = False) -> None:

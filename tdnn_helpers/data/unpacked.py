@@ -11,19 +11,12 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from ..core.places import data_dir
+from ..core.places import data_dir, one_at_a_time
 from .shipped import checksums, parse_idx, read_idx_gz, sha256, verified
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 
 def read_idx_shared(path_relative_to_data: str) -> np.ndarray:
@@ -39,7 +32,7 @@ def read_idx_shared(path_relative_to_data: str) -> np.ndarray:
     try:
         if not _whole(copy, expected):
             copy.parent.mkdir(exist_ok=True)
-            with _one_at_a_time(copy):
+            with one_at_a_time(copy):
                 if not _whole(copy, expected):
                     _unpack(packed, copy)
         return parse_idx(np.memmap(copy, dtype=np.uint8, mode="c"), copy)
@@ -60,14 +53,3 @@ def _unpack(packed: Path, copy: Path) -> None:
     with gzip.open(packed) as source, draft.open("wb") as target:
         shutil.copyfileobj(source, target, 1 << 20)
     os.replace(draft, copy)
-
-
-@contextmanager
-def _one_at_a_time(copy: Path) -> Iterator[None]:
-    """Processes wait for each other here; the system ends the wait for one that was killed."""
-    if fcntl is None:
-        yield
-        return
-    with copy.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

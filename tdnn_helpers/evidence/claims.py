@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SMOKE = "not judged on a smoke run"
+OWN = "your own run, not recorded"
 SYMBOLS = {  # a symbol and a word for each verdict, so that no meaning hangs on a colour
     "holds here": "✓",
     "holds exactly": "✓",
@@ -39,6 +40,7 @@ SYMBOLS = {  # a symbol and a word for each verdict, so that no meaning hangs on
     "not shown at this scale": "○",
     "settled by reading": "§",
     SMOKE: "–",
+    OWN: "–",
     "open": "…",
 }
 
@@ -107,7 +109,8 @@ def judge(claim_id: str, *effects: Effect) -> Verdict:
     All intervals wholly where the claim says: "holds here". Any wholly outside: "refuted here". Else "not shown at this
     scale". Raises ValueError for a claim that is unknown, of another lesson, or not of the kind "experiment"; and, on a
     smoke run too, for effects of another number or unit than the rule's; for a budget that the rule doesn't allow; and,
-    at the standard budget, for effects of another number of seeds.
+    at the standard budget, for effects of another number of seeds. Effects of arms that a reader changed get "your own
+    run, not recorded", with any number of seeds.
     """
     claim = _claim(claim_id, "experiment")
     return _settle(claim, *decided(claim, effects, session.budget()), effects)
@@ -131,7 +134,7 @@ def decided(claim: Mapping[str, Any], effects: Sequence[Effect], budget: str) ->
             raise ValueError(f'effect {number} of {claim_id} is in "{effect.unit}", but its rule is in "{unit}".')
     seeds = rule.get("seeds") if budget == "standard" else None
     for number, (effect, counted) in enumerate(zip(effects, each_part(rule, "repeats")), start=1):
-        if seeds and not counted and (n := effect.n + effect.dropped) != len(seeds):
+        if seeds and not counted and not effect.own and (n := effect.n + effect.dropped) != len(seeds):
             raise ValueError(f"{claim_id} is decided by {len(seeds)} seeds, but effect {number} comes from {n}.")
     if "within" in rule:
         low, high, where = -rule["within"], rule["within"], f"the 95 % interval lies wholly within ±{rule['within']:g}"
@@ -249,11 +252,14 @@ def _claim(claim_id: str, kind: str) -> Mapping[str, Any]:
 
 def _settle(claim: Mapping[str, Any], verdict: str, evidence: str, effects: tuple[Effect, ...] = ()) -> Verdict:
     smoke = session.budget() == "smoke"
-    settled = Verdict(claim, SMOKE if smoke else verdict, effects, evidence)
+    own = any(effect.own for effect in effects)
+    settled = Verdict(claim, SMOKE if smoke else OWN if own else verdict, effects, evidence)
+    if own:
+        return settled
     record = {
         "verdict": settled.verdict,
         "measured": settled.measured,
-        "effects": [asdict(effect) for effect in effects],
+        "effects": [{name: it for name, it in asdict(effect).items() if name != "own"} for effect in effects],
         "evidence": evidence,
         "rule": claim["rule"],
         "decide": claim.get("decide"),

@@ -38,6 +38,7 @@ class Effect:
     """A mean with its 95 % interval, all three in ``unit``, from ``n`` repeats.
 
     ``what`` says in words what was measured. ``dropped`` counts pairs left out because one of their runs has no result.
+    ``own``: of runs whose arms a reader changed, so that no verdict is recorded.
     Raises ValueError unless low ≤ mean ≤ high are finite numbers.
     """
 
@@ -48,6 +49,7 @@ class Effect:
     unit: str = ""
     what: str = ""
     dropped: int = 0
+    own: bool = False
 
     def __post_init__(self) -> None:
         if not -math.inf < self.low <= self.mean <= self.high < math.inf:
@@ -127,7 +129,7 @@ def difference(
             f"interval needs 2: seeds with a value are {seeds[treatment]} and {seeds[control]}."
         )
     effect = mean_interval(scale * paired, unit, f"{treatment} − {control}, {split} {metric}".replace(",  ", ", "))
-    return replace(effect, dropped=len(gaps) - len(paired))
+    return replace(effect, dropped=len(gaps) - len(paired), own=runs.attrs.get("own", False))
 
 
 def last_of_each(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:

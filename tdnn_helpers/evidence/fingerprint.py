@@ -78,6 +78,13 @@ class Walk:
             part = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogatepass")
             self.hash.update(len(part).to_bytes(8, "big") + part)
 
+    def _version_of(self, module: str) -> str:
+        """What counts of an installed package besides a name in it."""
+        version = _version(module)
+        if version is None:
+            raise TypeError(f'the module "{module}" has no version')
+        return version
+
     def visit(self, thing) -> None:
         kind = type(thing)
         if kind in PLAIN:
@@ -89,7 +96,7 @@ class Walk:
             for item in thing:
                 self.visit(item)
         elif kind in (set, frozenset):
-            walks = [Walk(self._contents) for _ in thing]
+            walks = [type(self)(self._contents) for _ in thing]
             for walk, item in zip(walks, thing, strict=True):
                 walk.visit(item)
             self._put(kind.__name__, len(thing), *sorted(walk.hash.digest() for walk in walks))
@@ -119,13 +126,14 @@ class Walk:
         elif isinstance(thing, (torch.dtype, torch.layout, torch.memory_format)):
             self._put("torch", repr(thing))
         elif kind is types.ModuleType:
-            self._put("module", *(_ours(thing.__name__) or (thing.__name__, _known_version(thing.__name__))))
+            self._put("module", *(_ours(thing.__name__) or (thing.__name__, self._version_of(thing.__name__))))
         elif isinstance(thing, (types.FunctionType, *BUILT_IN)) and thing.__name__ in OUTSIDE:
             raise TypeError(f'"{thing.__name__}" {REMEDY}')
         elif isinstance(thing, BUILT_IN):
             self._built_in(thing)
-        elif isinstance(thing, (type, types.FunctionType)) and (place := _place(thing)):
-            self._put("by name", *place)
+        elif isinstance(thing, (type, types.FunctionType)) and _is_in_place(thing):
+            module, name = thing.__module__, thing.__qualname__
+            self._put("by name", *(_ours(module, name) or (f"{module}.{name}", self._version_of(module))))
         elif kind is types.FunctionType:
             self._function(thing)
         elif isinstance(thing, type):
@@ -164,25 +172,53 @@ class Walk:
             plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
             return plain.reshape(-1).view(torch.uint8).numpy()
 
-        form = (tensor.dtype, tuple(tensor.shape), tensor.stride(), tensor.device.type, tensor.requires_grad)
+        form = (tensor.dtype, tuple(tensor.shape), tensor.stride(), self._device(tensor), tensor.requires_grad)
         self._put("tensor", form, self._content(tensor, array))
         self.visit((type(tensor), vars(tensor), tensor.grad if tensor.is_leaf else None))
+
+    def _device(self, tensor: torch.Tensor) -> str:
+        return tensor.device.type
 
     def _built_in(self, thing) -> None:
         owner = getattr(thing, "__objclass__", getattr(thing, "__self__", None))
         module = getattr(thing, "__module__", None) or getattr(owner, "__name__", None)
         self._put("built in", type(thing).__name__, thing.__qualname__)
         if owner is None or isinstance(owner, types.ModuleType):
-            self._put(module, _known_version(module) if module else "")
+            self._put(module, self._version_of(module) if module else "")
         else:
             self.visit(owner)
 
     def _function(self, function: types.FunctionType) -> None:
-        code, names = function.__code__, set()
-        own = _version(function.__module__) is None
+        code = function.__code__
         self._put("function")
-        self.visit((code, function.__defaults__, function.__kwdefaults__, function.__dict__))
-        for instruction in instructions(code):
+        self.visit((self._body(function), function.__defaults__, function.__kwdefaults__, function.__dict__))
+        names = self._reads(function)
+        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+            self._named(name, cell.cell_contents)
+        for name in sorted(names):
+            for place, variables in ("global", function.__globals__), ("built in", vars(builtins)):
+                if name in variables:
+                    self._put(place)
+                    self._named(name, self._part(function, name, variables[name]))
+                    break
+
+    @staticmethod
+    def _is_own(function: types.FunctionType) -> bool:
+        """Whether it is a notebook's, or of a file of the reader's."""
+        return _version(function.__module__) is None
+
+    def _body(self, function: types.FunctionType):
+        """What says what a function does."""
+        return function.__code__
+
+    def _part(self, function: types.FunctionType, name: str, value):
+        """What the function reads of a global variable."""
+        return value
+
+    def _reads(self, function: types.FunctionType) -> set[str]:
+        """The global names that a function looks up; what it imports is visited."""
+        own, names = self._is_own(function), set()
+        for instruction in instructions(function.__code__):
             name = instruction.argval
             if instruction.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
                 raise TypeError(f'it changes the global variable "{name}"')
@@ -192,14 +228,7 @@ class Walk:
                 self._named(name, importlib.import_module(name))
             elif "GLOBAL" in instruction.opname or instruction.opname == "LOAD_NAME":
                 names.add(name)
-        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-            self._named(name, cell.cell_contents)
-        for name in sorted(names):
-            for place, variables in ("global", function.__globals__), ("built in", vars(builtins)):
-                if name in variables:
-                    self._put(place)
-                    self._named(name, variables[name])
-                    break
+        return names
 
     def _code(self, code: types.CodeType) -> None:
         """Everything but the file name and the line numbers, which differ from kernel to kernel."""
@@ -214,7 +243,7 @@ class Walk:
             module = getattr(thing, "__module__", None) or kind.__module__
             if operator.attrgetter(reduced)(sys.modules[module]) is not thing:
                 raise TypeError(f"{reduced} is not the one in {module}")
-            self._put("by name", module, reduced, _known_version(module))
+            self._put("by name", module, reduced, self._version_of(module))
             return
         make, arguments, state, items, pairs, setter = (*reduced, *[None] * (6 - len(reduced)))
         self._put("instance")
@@ -229,21 +258,16 @@ def instructions(code: types.CodeType) -> Iterator[dis.Instruction]:
             yield from instructions(constant)
 
 
-def _place(thing) -> tuple[str, str] | None:
-    """(name, what its content is) of a class or function that an installed package or this one keeps under that name;
-    None if it is not simply there."""
+def _is_in_place(thing) -> bool:
+    """Whether an installed package, or this one, keeps a class or function under its own name."""
     module, name = thing.__module__, thing.__qualname__
-    version = _version(module)
-    if version is None:
-        return None
+    if _version(module) is None:
+        return False
     in_c = isinstance(thing, type) and not thing.__flags__ & 1 << 9  # not a heap type: nobody makes two of the name
     try:
-        there = in_c or operator.attrgetter(name)(sys.modules[module]) is thing
+        return in_c or operator.attrgetter(name)(sys.modules[module]) is thing
     except (AttributeError, KeyError):
-        return None
-    if not there:
-        return None
-    return _ours(module, name) or (f"{module}.{name}", version)
+        return False
 
 
 def _ours(module: str, name: str = "") -> tuple[str, str] | None:
@@ -252,13 +276,6 @@ def _ours(module: str, name: str = "") -> tuple[str, str] | None:
     if top != OURS.package.name:
         return None
     return name, OURS.of(inside, name.partition(".")[0]) if inside else OURS.all  # the face may give anything
-
-
-def _known_version(module: str) -> str:
-    version = _version(module)
-    if version is None:
-        raise TypeError(f'the module "{module}" has no version')
-    return version
 
 
 @functools.cache

@@ -63,17 +63,8 @@ class Store:
     """The kept runs of one comparison. With ``enabled=False``, or TDNN_STORE=0, it finds nothing and keeps nothing."""
 
     def __init__(self, arms: Mapping[str, Callable], threads: int, *, enabled: bool = True):
-        self._keys: dict[str, str] = {}
-        contents: dict[int, tuple[Any, str]] = {}
-        for name, arm in arms.items() if enabled and is_on() else ():
-            walk = Walk(contents)
-            try:
-                walk.visit((name, _surroundings(threads), arm))
-                self._keys[name] = walk.hash.hexdigest()
-            except Exception as error:  # whatever a stranger's object raises, the run itself can go on
-                place = " → ".join(f'"{step}"' for step in walk.names)
-                why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-                _say(f'The runs of arm "{name}" are not kept, because {place or "it"} has no reliable digest ({why}).')
+        on = enabled and is_on()
+        self._keys = digests(arms, Walk, _surroundings(threads), "kept") if on else {}
 
     def get(self, arm: str, seed: int) -> list[tuple] | None:
         """The rows of a run that was kept, or None. A damaged entry counts as none."""
@@ -93,6 +84,23 @@ class Store:
 
     def _path(self, arm: str, seed: int) -> Path:
         return folder() / f"{self._keys[arm]}-{seed}.run"
+
+
+def digests(arms: Mapping[str, Callable], kind: type[Walk], around: tuple, lost: str) -> dict[str, str]:
+    """arm → the digest of its name, of what is around it and of all that it refers to. An arm that has none is left
+    out, and a warning says why its runs are not ``lost``."""
+    found: dict[str, str] = {}
+    contents: dict[int, tuple[Any, str]] = {}
+    for name, arm in arms.items():
+        walk = kind(contents)
+        try:
+            walk.visit((name, around, arm))
+            found[name] = walk.hash.hexdigest()
+        except Exception as error:  # whatever a stranger's object raises, the run itself can go on
+            place = " → ".join(f'"{step}"' for step in walk.names)
+            why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            _say(f'The runs of arm "{name}" are not {lost}, because {place or "it"} has no reliable digest ({why}).')
+    return found
 
 
 def is_on() -> bool:
@@ -131,7 +139,7 @@ def _read(path: Path) -> dict | None:
 def _say(sentence: str) -> None:
     if sentence not in _said:
         _said.add(sentence)
-        warnings.warn(sentence, stacklevel=4)
+        warnings.warn(sentence, stacklevel=5)
 
 
 def _surroundings(threads: int) -> tuple:

@@ -1,0 +1,134 @@
+"""The commands that make the evidence bank and audit it, on a lesson of a few cells."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from course import ROOT, experiments, running
+from course.__main__ import main
+from tdnn_helpers import session
+from tdnn_helpers.evidence import bank
+
+SETUP = """
+from tdnn_helpers.session import start
+session = start("01_one")
+import time
+from tdnn_helpers.evidence import compare
+
+def paced(rate):
+    def arm(seed):
+        time.sleep(PAUSE)
+        return {"test accuracy": rate * seed + 1 / 3}
+    return arm
+PAUSE = 0
+"""
+FIRST = 'rates = compare({"slow": paced(1), "fast": paced(2)}, 3, bank="rates", workers=1)\nprint(list(rates.made))'
+SECOND = 'best = rates["value"].max()\nlate = compare({"late": lambda seed: {"best": best}}, 2, bank="late", workers=1)'
+ROWS = [("late", 0), ("late", 1), *((arm, seed) for arm in ("fast", "slow") for seed in range(3))]
+
+
+def cell(source, *tags):
+    return new_code_cell(source, metadata={"tags": [*tags]} if tags else {})
+
+
+@pytest.fixture(autouse=True)
+def course(tmp_path, monkeypatch):
+    """A function that writes the lesson 01_one, with these changes of its text, into a course of its own."""
+    monkeypatch.setattr(running, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(session, "_lesson", None)
+    monkeypatch.setenv("TDNN_BANK", str(tmp_path / "bank"))
+
+    def write(*changes, name="01_one"):
+        cells = [new_markdown_cell("# One"), cell("print('setup')", "setup"), cell(SETUP), cell("1 / 0", "slide")]
+        cells += [cell(FIRST, "experiment", "slide"), cell("1 / 0"), cell(SECOND, "experiment")]
+        for one in cells:
+            for old, new in changes:
+                one.source = one.source.replace(old, new)
+        nbformat.write(new_notebook(cells=cells), tmp_path / f"{name}.ipynb")
+
+    write()
+    return write
+
+
+def rows():
+    return [(row["arm"], row["seed"]) for row in bank.read("01_one")]
+
+
+def test_the_setup_and_the_experiments_run(tmp_path):
+    chosen = experiments.cells_of(nbformat.read(tmp_path / "01_one.ipynb", as_version=4))
+    assert [one.source for one in chosen] == ["print('setup')", SETUP, FIRST, SECOND]
+    assert experiments.cells_of(new_notebook(cells=[cell("x = 1"), cell("x = 2", "setup")])) == []
+
+
+def test_rows_are_estimated_made_once_and_run_again(course, capsys):
+    before = dict(os.environ), os.getcwd(), list(sys.path)
+    assert main(["evidence", "01_one", "--estimate"]) == 0 and rows() == []
+    said = capsys.readouterr().out
+    assert "01_one, rates: 6 runs to make" in said and "(name 'rates' is not defined)" in said
+    assert "In all about 0.00 core-hours" in said and "setup" not in said
+    assert main(["evidence", "--minutes", "0"]) == 0 and rows() == []
+    assert "The time is up at 01_one, rates: 6 runs to make. The same command goes on there." in capsys.readouterr().out
+    assert main(["evidence"]) == 0 and rows() == ROWS
+    said = capsys.readouterr().out
+    assert f"{['bank'] * 6}" in said and said.endswith("01_one: done\n")
+    text = bank.path_of("01_one").read_bytes()
+    assert main(["evidence", "01_one"]) == 0 and bank.path_of("01_one").read_bytes() == text
+    assert "to make" not in capsys.readouterr().out
+    assert (dict(os.environ), os.getcwd(), list(sys.path)) == before
+
+    drawn = []
+    for seed in ("1", "1", "2"):
+        assert main(["audit", "--seed", seed, "--rows", "4"]) == 0
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("01_one, ")]
+        assert len(lines) == 4 and all(line.endswith(": the same to the last digit") for line in lines)
+        drawn.append(lines)
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_an_audit_says_how_far_a_row_is_and_which_rows_no_cell_makes(course, capsys):
+    assert main(["evidence"]) == 0
+    made = bank.read("01_one")
+    bank.path_of("01_one").unlink()
+    bank.add("01_one", [{**row, "metrics": [[0, "test", "accuracy", 9.0]]} for row in made if row["arm"] == "slow"])
+    assert main(["audit", "--seed", "5", "--rows", "99"]) == 0
+    said = capsys.readouterr().out
+    assert '01_one, rates, "slow" with seed 2: test accuracy differs by 6.7' in said and said.count(" by 7.7") == 1
+    course(("paced(1)", "paced(3)"))
+    assert main(["audit", "--seed", "5"]) == 1
+    assert capsys.readouterr().out.count('"slow" with seed') == 3 and rows() == [("slow", seed) for seed in range(3)]
+    for words in ([], ["--seed", "x"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(["audit", *words])
+
+
+@pytest.mark.parametrize(("old", "left"), [("session = start", []), ("rates = compare", []), ("best = ", ROWS[2:])])
+def test_a_cell_that_fails_is_told_and_the_next_lesson_goes_on(course, capsys, old, left):
+    course((old, f"oops\n{old}"))
+    course(("01_one", "02_two"), name="02_two")
+    assert main(["evidence"]) == 1
+    told = capsys.readouterr()
+    assert "01_one failed:" in told.err and "name 'oops' is not defined" in told.err
+    assert rows() == left and len(bank.read("02_two")) == len(ROWS) and told.out.endswith("02_two: done\n")
+
+
+def test_a_killed_command_loses_no_finished_run(course, tmp_path, capsys):
+    course(("PAUSE = 0", "PAUSE = 0.3"))
+    program = "import sys; from pathlib import Path; from course import running; from course.__main__ import main\n"
+    program += f"running.NOTEBOOKS = Path({str(tmp_path)!r}); main(['evidence'])"
+    command = [sys.executable, "-c", program]
+    going = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    while len(rows()) < 2 and time.monotonic() < until:
+        time.sleep(0.02)
+    going.send_signal(signal.SIGKILL)
+    going.wait()
+    text = bank.path_of("01_one").read_text()
+    assert 2 <= len(rows()) < 6
+    assert main(["evidence"]) == 0 and "to make" in capsys.readouterr().out
+    assert rows() == ROWS and set(text.splitlines()) <= set(bank.path_of("01_one").read_text().splitlines())

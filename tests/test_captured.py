@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from recorder import Recorder
 from tdnn_helpers.data.augment import chain, flip, shift
+from tdnn_helpers.methods.contrastive import two_views
 from tdnn_helpers.methods.self_supervised import JointEmbedding, byol, moco
 from tdnn_helpers.models.networks import mlp, small_cnn
 from tdnn_helpers.train import captured
@@ -96,7 +97,7 @@ def test_a_target_network_that_moves_in_place_is_captured(few, recorder):
     def network(split):
         return JointEmbedding(nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), 8, predictor=8, momentum=0.9)
 
-    options = dict(network=network, objective=byol, augment=shift(1))
+    options = dict(network=network, objective=byol, augment=two_views(shift(1)))
     one = train(few, capture=True, **options)
     assert recorder.launches > 5
     assert_same(one, train(few, capture=False, **options))
@@ -228,7 +229,7 @@ def cyclic_momentum(optimizer, steps):
         (lambda: dict(objective=Counts()), "keeps something from step to step"),
         (lambda: dict(objective=remembers()), "keeps something from step to step"),
         (lambda: dict(objective=partial(remembers())), "keeps something from step to step"),
-        (lambda: dict(network=with_a_queue, objective=moco, augment=flip), "keeps something from step to step"),
+        (lambda: dict(network=with_a_queue, objective=moco, augment=two_views(flip)), "keeps something from step to step"),
         (lambda: dict(objective=draws), "Python or NumPy draws random numbers"),
         (lambda: dict(augment=draws_by_numpy), "Python or NumPy draws random numbers"),
         (lambda: dict(objective=works_elsewhere), "works outside of the device"),

@@ -42,6 +42,24 @@ def nan_from(step, value=float("nan")):
     return objective
 
 
+def test_the_objective_sees_every_view_that_an_augmentation_makes_of_an_image(digits):
+    def three_views(images, generator):
+        return torch.cat([images, images / 2, images / 4])
+
+    seen = []
+
+    def objective(model, batch):
+        seen.append((len(batch.images), len(batch.targets), len(batch.indices)))
+        brightness = batch.images.view(3, -1).mean(1)
+        assert torch.allclose(brightness * torch.tensor([1, 2, 4]), brightness[0])
+        return model(batch.images).square().mean(), {"brightness": batch.images.mean()}
+
+    history = fit(linear(digits), digits, objective=objective, augment=three_views, epochs=1, batch_size=BATCH)
+    assert seen == [(3 * n, n, n) for n in (64, 64, 64, 64, 44)]
+    mean = 7 / 12 * digits.images.float().mean().item() / 255
+    assert history.last("train", "brightness") == pytest.approx(mean, rel=1e-5)
+
+
 # ---- fit against the loop that anyone would write --------------------------------------------------------------------
 def bare_loop(model, split, epochs, optimizer, schedule, augment=None, seed=0):
     """What fit promises, in a dozen lines."""

@@ -89,7 +89,7 @@ class CapturedStep:
             if "capturable" in group:  # it then counts its steps on the device
                 group["capturable"] = True
 
-    def __call__(self, positions: torch.Tensor) -> dict[str, torch.Tensor]:
+    def __call__(self, positions: torch.Tensor) -> tuple[dict[str, torch.Tensor], int]:
         if self._usual or len(positions) != self._size:
             return self._step(positions)
         if self._done < WARM_UP:
@@ -109,9 +109,9 @@ class CapturedStep:
             for parameter, gradient in self._gradients:  # a batch of another size has its own
                 parameter.grad = gradient
             self._step.update()
-        return self._measured
+        return self._recorded
 
-    def _warm_up(self, positions: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _warm_up(self, positions: torch.Tensor) -> tuple[dict[str, torch.Tensor], int]:
         """A usual step; in the last one before the recording everything that a graph could not repeat is looked for."""
         self._done += 1
         with self._graph.warming_up():
@@ -119,13 +119,13 @@ class CapturedStep:
                 return self._step(positions)
             before, watch = kept(self._watched), Watch(positions.device)
             with watch:
-                measured = self._step.backward(positions)
+                done = self._step.backward(positions)
             if watch.reason:
                 self._give_up(watch.reason)
             elif not same(before, kept(self._watched)):
                 self._give_up("the network, the objective or the augmentation keeps something from step to step")
             self._step.update()
-        return measured
+        return done
 
     def _record(self) -> None:
         """Record a step, with rates that the graph reads from the device; the state stays as it is."""
@@ -137,7 +137,7 @@ class CapturedStep:
                 group["lr"] = rate
                 if self._sgd:  # of its three ways, this one alone reads the rate on the device
                     group |= {"fused": True, "foreach": False}
-            self._measured = self._graph.record(partial(self._work, self._positions))
+            self._recorded = self._graph.record(partial(self._work, self._positions))
         except Exception as error:  # whatever it is, the usual way can do it or says it better
             self._give_up(str(error).splitlines()[0])
         finally:
@@ -145,11 +145,11 @@ class CapturedStep:
                 group.update(settings, lr=rate)
         self._gradients = [(p, p.grad) for p in run.model.parameters() if p.grad is not None]
 
-    def _work(self, positions: torch.Tensor) -> dict[str, torch.Tensor]:
-        measured = self._step.backward(positions)
+    def _work(self, positions: torch.Tensor) -> tuple[dict[str, torch.Tensor], int]:
+        measured, images = self._step.backward(positions)
         if self._updates:
             self._step.run.optimizer.step()
-        return {name: torch.as_tensor(value).detach() for name, value in measured.items()}
+        return {name: torch.as_tensor(value).detach() for name, value in measured.items()}, images
 
     def _settings(self) -> list[dict[str, Any]]:
         """What a graph holds as constants: all settings of the optimizer but its rates."""

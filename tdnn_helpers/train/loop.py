@@ -173,7 +173,7 @@ def fit(
             file.between_steps(run, due=run.step % every == 0)
             chosen = next(positions)
             with explain_errors(len(train), batch_size, step.smaller(chosen)):
-                run.add(advance(chosen), len(chosen))
+                run.add(*advance(chosen))
             bar.update()
             due = run.step % every == 0 or run.step == steps
             if (due or run.step - run.checked >= look) and run.diverged():

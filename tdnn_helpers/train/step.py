@@ -17,7 +17,8 @@ from .run import Run
 @dataclass(frozen=True)
 class Step:
     """One step, as a function of the positions of its images (int64 B, on the device); it returns the mean loss and
-    the means of the metrics. ``batch_at`` makes a batch from positions, ``objective`` comes from ``Team.averaging``."""
+    the means of the metrics, and over how many images: an augmentation may make two views of each. ``batch_at`` makes
+    a batch from positions, ``objective`` comes from ``Team.averaging``."""
 
     run: Run
     batch_at: Callable[[torch.Tensor], Batch]
@@ -25,21 +26,21 @@ class Step:
     team: Team
     precision: torch.dtype
 
-    def __call__(self, positions: torch.Tensor) -> dict[str, torch.Tensor]:
-        measured = self.backward(positions)
+    def __call__(self, positions: torch.Tensor) -> tuple[dict[str, torch.Tensor], int]:
+        done = self.backward(positions)
         self.update()
-        return measured
+        return done
 
-    def backward(self, positions: torch.Tensor) -> dict[str, torch.Tensor]:
+    def backward(self, positions: torch.Tensor) -> tuple[dict[str, torch.Tensor], int]:
         """Loss, metrics, and the gradients of all parameters."""
         batch = self.batch_at(positions)
-        place, share = self.team.part(len(positions))
+        place, share = self.team.part(len(batch.images))
         with self._mixed():
             loss, metrics = self.objective(self.run.model, batch.part(place))
         self.run.optimizer.zero_grad(set_to_none=True)
         self.run.scaler.scale(loss * (share * self.team.size)).backward()  # the mean over processes is that over images
         self.team.check_gradients(self.run.model)
-        return self.team.mean({"loss": loss, **metrics}, share)
+        return self.team.mean({"loss": loss, **metrics}, share), len(batch.images)
 
     def update(self) -> None:
         """A step of the optimizer."""

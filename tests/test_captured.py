@@ -13,8 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from recorder import Recorder
 from tdnn_helpers.data.augment import chain, flip, shift
-from tdnn_helpers.methods.contrastive import two_views
-from tdnn_helpers.methods.self_supervised import JointEmbedding, byol, moco
+from tdnn_helpers.methods.self_supervised import JointEmbedding, byol, moco, two_views
 from tdnn_helpers.models.networks import mlp, small_cnn
 from tdnn_helpers.train import captured
 from tdnn_helpers.train.captured import WARM_UP, Watch
@@ -229,7 +228,7 @@ def cyclic_momentum(optimizer, steps):
         (lambda: dict(objective=Counts()), "keeps something from step to step"),
         (lambda: dict(objective=remembers()), "keeps something from step to step"),
         (lambda: dict(objective=partial(remembers())), "keeps something from step to step"),
-        (lambda: dict(network=with_a_queue, objective=moco, augment=two_views(flip)), "keeps something from step to step"),
+        (lambda: dict(network=with_a_queue, objective=moco, augment=two_views(flip)), "keeps something from step"),
         (lambda: dict(objective=draws), "Python or NumPy draws random numbers"),
         (lambda: dict(augment=draws_by_numpy), "Python or NumPy draws random numbers"),
         (lambda: dict(objective=works_elsewhere), "works outside of the device"),

@@ -31,6 +31,7 @@ class Tape(TorchDispatchMode):
 
 class Recorder:
     launches = 0  # of all recorders
+    recovers = True
     warming_up = staticmethod(nullcontext)
 
     def __init__(self, generator):

@@ -1,5 +1,6 @@
 """A captured step gives what the usual one gives, where it can be captured, and steps aside where it cannot."""
 
+import itertools
 import random
 import sys
 import warnings
@@ -81,7 +82,6 @@ def test_each_optimizer_ends_where_it_would_end_without(few, recorder, name):
         dict(dropout=0.5),
         dict(augment=chain(shift(1), flip), dropout=0.2),
         dict(schedule=constant, evaluate_every=3),
-        dict(order=lambda step, generator: torch.randperm(60, generator=generator)),
         dict(batch_size=500),  # the whole split in one batch
     ],
 )
@@ -211,9 +211,113 @@ def works_elsewhere(model, batch):
     return classification(model, batch)
 
 
+COUNT = 0
+
+
+def counts_globally(model, batch):
+    global COUNT
+    COUNT += 1
+    loss, metrics = classification(model, batch)
+    return loss / COUNT, metrics
+
+
+def by_its_attribute():
+    def objective(model, batch):
+        objective.steps += 1
+        loss, metrics = classification(model, batch)
+        return loss / objective.steps, metrics
+
+    objective.steps = 0
+    return objective
+
+
+def by_a_default():
+    def objective(model, batch, state=[0]):  # noqa: B006 (people do)
+        state[0] += 1
+        loss, metrics = classification(model, batch)
+        return loss / state[0], metrics
+
+    return objective
+
+
+class OfTheClass:
+    steps = 0
+
+    def __call__(self, model, batch):
+        type(self).steps += 1
+        loss, metrics = classification(model, batch)
+        return loss / self.steps, metrics
+
+
+def held(state, take):
+    """An objective that takes its factor from a state, whatever kind of object that is."""
+
+    def objective(model, batch):
+        loss, metrics = classification(model, batch)
+        return loss * float(take(state)), metrics
+
+    return objective
+
+
+def halved(state):
+    state *= 0.5
+    return 1 + state[0]
+
+
+def new_memory(model, batch):
+    weight = model[-1].weight
+    weight.data = weight.data / weight.data.norm()
+    return classification(model, batch)
+
+
+def a_number_of_python(model, batch):
+    loss, metrics = classification(model, batch)
+    return loss, metrics | {"one": 1.0}
+
+
+def in_validation():
+    factor = [1.0]
+
+    def objective(model, batch):
+        factor[0] *= 1 if model.training else 0.5
+        loss, metrics = classification(model, batch)
+        return loss * factor[0], metrics
+
+    return objective
+
+
+def import_inside():
+    import torch.nn.functional as F
+
+    return lambda model, batch: (F.cross_entropy(model(batch.images), batch.targets), {})
+
+
+def in_a_chain(length):
+    chain = None
+    for _ in range(length):
+        chain = [chain]
+    return held(chain, lambda state: 1)
+
+
+def with_a_counting_hook(split):
+    model, count = mlp(split), [0]
+
+    def hook(gradient):
+        count[0] += 1
+        return gradient / count[0]
+
+    model[-1].weight.register_hook(hook)
+    return model
+
+
 def with_a_queue(split):
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 8))
     return JointEmbedding(encoder, 8, momentum=0.9, queue=64)
+
+
+class Own(torch.optim.lr_scheduler.LRScheduler):
+    def get_lr(self):
+        return [0.05 for _ in self.optimizer.param_groups]
 
 
 def cyclic_momentum(optimizer, steps):
@@ -232,7 +336,21 @@ def cyclic_momentum(optimizer, steps):
         (lambda: dict(objective=draws), "Python or NumPy draws random numbers"),
         (lambda: dict(augment=draws_by_numpy), "Python or NumPy draws random numbers"),
         (lambda: dict(objective=works_elsewhere), "works outside of the device"),
-        (lambda: dict(schedule=cyclic_momentum), "changes more than the learning rate"),
+        (lambda: dict(schedule=cyclic_momentum), "changes more than its learning rate"),
+        (lambda: dict(objective=by_its_attribute()), "keeps something from step to step"),
+        (lambda: dict(objective=by_a_default()), "keeps something from step to step"),
+        (lambda: dict(objective=held(np.ones(1), halved)), "keeps something from step to step"),
+        (lambda: dict(objective=held({1, 2, 3}, lambda s: s.pop() if len(s) > 1 else 1)), "keeps something from step"),
+        (lambda: dict(objective=held(np.random.default_rng(0), lambda rng: rng.random())), "it cannot be seen"),
+        (lambda: dict(objective=held(random.Random(0), lambda rng: rng.random())), "it cannot be seen"),
+        (lambda: dict(objective=held(itertools.count(1), lambda it: 1 / next(it))), "it cannot be seen"),
+        (lambda: dict(objective=held(iter(range(1, 99)), lambda it: 1 / next(it))), "it cannot be seen"),
+        (lambda: dict(objective=in_a_chain(5000)), "it cannot be seen"),
+        (lambda: dict(network=with_a_counting_hook), "keeps something from step to step"),
+        (lambda: dict(objective=new_memory), "keeps something from step to step"),
+        (lambda: dict(objective=a_number_of_python), "number of Python"),
+        (lambda: dict(order=lambda step, generator: torch.arange(64)), "an order of your own"),
+        (lambda: dict(schedule=lambda optimizer, steps: Own(optimizer)), "a schedule of your own"),
     ],
 )
 def test_what_a_graph_cannot_repeat_is_done_as_usual(few, recorder, make, words):
@@ -245,6 +363,46 @@ def test_what_a_graph_cannot_repeat_is_done_as_usual(few, recorder, make, words)
     random.seed(0)
     np.random.seed(0)
     assert_same(one, train(few, capture=False, **make()))
+
+
+def test_state_of_modules_and_classes_is_seen(few):
+    """By hand: a second run would begin with the state that the first one left."""
+    for objective in counts_globally, OfTheClass():
+        with pytest.warns(RuntimeWarning, match="keeps something from step to step"):
+            train(few, capture=True, objective=objective)
+
+
+def test_what_changes_in_validation_is_seen_at_the_next_step(few, recorder):
+    options = dict(val=few, evaluate_every=6, batch_size=40)
+    with pytest.warns(RuntimeWarning, match="keeps something from step to step"):
+        one = train(few, capture=True, objective=in_validation(), **options)
+    assert recorder.launches == 3  # the three steps between warm-up and validation
+    assert_same(one, train(few, capture=False, objective=in_validation(), **options))
+
+
+def test_optimizers_whose_own_code_must_run_step_after_the_graph(few, recorder):
+    class Skipping(torch.optim.SGD):
+        count = 0
+
+        def step(self, closure=None):
+            self.count += 1
+            if self.count % 3:
+                super().step(closure)
+
+    def hooked(parameters):
+        optimizer, count = torch.optim.SGD(parameters, lr=0.1), itertools.count(1)
+        optimizer.register_step_post_hook(lambda *_: optimizer.param_groups[0]["params"][0].data.mul_(1 / next(count)))
+        return optimizer
+
+    for optimizer in (partial(Skipping, lr=0.1), hooked, partial(torch.optim.RMSprop, lr=1e-3, foreach=False)):
+        one = train(few, capture=True, optimizer=optimizer, batch_size=40)
+        assert_same(one, train(few, capture=False, optimizer=optimizer, batch_size=40))
+    assert recorder.launches == 3 * (14 - WARM_UP)
+
+
+def test_an_import_inside_a_function_is_no_state(few, recorder):
+    train(few, capture=True, objective=import_inside())
+    assert recorder.launches > 0
 
 
 def test_a_device_without_graphs(few):
@@ -262,6 +420,9 @@ def test_a_recording_that_fails_is_no_loss(few, monkeypatch):
     with pytest.warns(RuntimeWarning, match="not captured: operation not permitted when stream is capturing.$"):
         one = train(few, capture=True)
     assert_same(one, train(few, capture=False))
+    monkeypatch.setattr(Recorder, "recovers", False)
+    with pytest.raises(RuntimeError, match="operation not permitted.*train with capture=False"):
+        train(few, capture=True)
 
 
 def test_the_environment_can_ask_for_it(few, recorder, monkeypatch):

@@ -8,31 +8,51 @@ usual: whatever Python decides anew in each step. See the CUDA graphs section of
 from __future__ import annotations
 
 import random
+import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from types import FunctionType, MethodType
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    MethodType,
+    ModuleType,
+    SimpleNamespace,
+    WrapperDescriptorType,
+)
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from .step import Step
 
+SEALED = sys.stdlib_module_names | {"numpy", "scipy", "sklearn", "PIL"}  # much of them is written in C
+LIBRARIES = SEALED | {"torch", "torchvision", "tdnn_helpers"}
+PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), torch.dtype, torch.device, torch.memory_format)
+NO_STATE = (ModuleType, CodeType, BuiltinFunctionType, np.ufunc)
+NO_STATE += (MethodDescriptorType, WrapperDescriptorType, MemberDescriptorType, GetSetDescriptorType)
 WARM_UP = 3  # steps before the recording: libraries choose their kernels, optimizers make their state
 
 
 class CudaGraph:
     """What is needed of a CUDA graph; tests on a CPU put a recorder in its place."""
 
+    # Older versions leave generators and memory pool in the middle of a recording that fails.
+    recovers = torch.__version__ >= "2.12"
+
     def __init__(self, generator: torch.Generator):
         self._graph, self._stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(generator.device)
-        self._graph.register_generator_state(generator)  # its draws go on from launch to launch
+        if torch.__version__ < "2.14":  # later ones find the generators by themselves
+            self._graph.register_generator_state(generator)  # its draws go on from launch to launch
 
     @contextmanager
     def warming_up(self) -> Iterator[None]:
@@ -45,7 +65,7 @@ class CudaGraph:
 
     def record(self, work: Callable[[], Any]) -> Any:
         """What ``work`` returns. Its kernels are noted and not run."""
-        with torch.cuda.graph(self._graph, stream=self._stream):
+        with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
             return work()
 
     def launch(self) -> None:
@@ -54,40 +74,44 @@ class CudaGraph:
 
 
 GRAPHS = {"cuda": CudaGraph}
+INSIDE = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)  # exactly these can read a rate on the device
 
 
 class CapturedStep:
-    """A step (as :class:`Step`) that is recorded after a few usual ones, for batches of one size.
+    """A step (as :class:`~tdnn_helpers.train.step.Step`) that is recorded after a few usual ones, for batches of one
+    size.
 
-    Other sizes go the usual way. What cannot be recorded goes it from then on, and a warning says why, once.
+    Other sizes go the usual way. What cannot be recorded goes it from then on, and a warning says why, once. After
+    each record of the run, everything that the recording took for fixed is compared again. An objective must not read
+    the gradients of the step before.
     """
 
-    def __init__(self, step: Step, size: int, generator: torch.Generator, roots: tuple[Any, ...]):
-        """``roots``: what might keep something from step to step: objective, augmentation."""
-        self._step, self._size, self._done = step, size, 0
-        self._watched = (step.run.model, *roots)
-        self._groups = step.run.optimizer.param_groups
-        device = step.run.losses.device
-        reason = None
-        if device.type not in GRAPHS:
-            reason = f'there are no graphs on "{device.type}"'
-        elif step.team.size > 1:
-            reason = "several processes train together"
-        elif step.run.scaler.is_enabled():
-            reason = "float16 looks at its gradients in every step"
-        self._usual = reason is not None
-        if self._usual:
-            self._give_up(reason)
-            return
+    def __init__(self, step: Step, size: int, generator: torch.Generator, objective: Any, augment: Any, order: Any):
+        """``objective``, ``augment``: what is looked through for anything that changes from step to step."""
+        self._step, self._size, self._done, self._usual = step, size, 0, False
+        run, device = step.run, step.run.losses.device
+        self._watched = (run.model, objective, augment)
+        self._groups = run.optimizer.param_groups
+        schedule = type(run.scheduler).__module__.partition(".")[0]
+        for hinders, reason in (
+            (device.type not in GRAPHS, f'there are no graphs on "{device.type}"'),
+            (step.team.size > 1, "several processes train together"),
+            (run.scaler.is_enabled(), "float16 looks at its gradients in every step"),
+            (order is not None, "an order of your own may change anything"),
+            (schedule != "torch", "a schedule of your own may change anything"),
+        ):
+            if hinders:
+                return self._give_up(reason)
         self._graph = GRAPHS[device.type](generator)
         self._positions = torch.zeros(size, dtype=torch.int64, device=device)
         self._rates = [torch.zeros((), device=device) for _ in self._groups]
-        # An optimizer takes part if its rate may be a tensor that the graph reads anew; others step after the graph.
-        self._sgd = isinstance(step.run.optimizer, torch.optim.SGD)
-        self._updates = self._sgd or all("capturable" in group for group in self._groups)
-        for group in self._groups:
-            if "capturable" in group:  # it then counts its steps on the device
-                group["capturable"] = True
+        # Other optimizers step after the graph. One that was used before may count its steps on the CPU.
+        state = [value for values in run.optimizer.state.values() for value in values.values()]
+        counts_here = all(value.device.type == device.type for value in state if isinstance(value, torch.Tensor))
+        hooks = run.optimizer._optimizer_step_pre_hooks or run.optimizer._optimizer_step_post_hooks
+        self._updates = type(run.optimizer) in INSIDE and counts_here and not hooks
+        for group in self._groups if self._updates else ():
+            group |= {"capturable": True} if "capturable" in group else {}  # it then counts them on the device
 
     def __call__(self, positions: torch.Tensor) -> tuple[dict[str, torch.Tensor], int]:
         if self._usual or len(positions) != self._size:
@@ -96,14 +120,17 @@ class CapturedStep:
             return self._warm_up(positions)
         if self._done == WARM_UP:
             self._record()
-        elif self._updates and self._frozen != self._settings():
-            self._give_up("the schedule changes more than the learning rate")
+        elif self._frozen != self._settings():
+            self._give_up("the optimizer changes more than its learning rate")
+        elif self._records != len(self._step.run.history.rows):  # Python has run since: validation
+            self._look_again()
         if self._usual:
             return self._step(positions)
         self._done += 1
         self._positions.copy_(positions)
-        for rate, group in zip(self._rates, self._groups, strict=True):
-            rate.fill_(group["lr"])
+        if self._updates:
+            for rate, group in zip(self._rates, self._groups, strict=True):
+                rate.fill_(group["lr"])
         self._graph.launch()
         if not self._updates:
             for parameter, gradient in self._gradients:  # a batch of another size has its own
@@ -115,45 +142,74 @@ class CapturedStep:
         """A usual step; in the last one before the recording everything that a graph could not repeat is looked for."""
         self._done += 1
         with self._graph.warming_up():
+            if self._done == WARM_UP - 1:
+                self._held = self._look()
             if self._done < WARM_UP:
                 return self._step(positions)
-            before, watch = kept(self._watched), Watch(positions.device)
+            watch = Watch(positions.device)
             with watch:
-                done = self._step.backward(positions)
+                measured, images = self._step.backward(positions)
             if watch.reason:
                 self._give_up(watch.reason)
-            elif not same(before, kept(self._watched)):
-                self._give_up("the network, the objective or the augmentation keeps something from step to step")
+            elif not all(isinstance(value, torch.Tensor) for value in measured.values()):
+                self._give_up("a metric is a number of Python, which a graph would repeat")
             self._step.update()
-        return done
+        return measured, images
+
+    def _look(self) -> list[Any]:
+        """All that the recording takes for fixed."""
+        try:
+            return kept(self._watched)
+        except Exception as error:  # whatever a stranger's object raises, the usual way can go on
+            self._give_up(f"it cannot be seen what may change from step to step ({error or type(error).__name__})")
+            return []
+
+    def _look_again(self) -> None:
+        self._records = len(self._step.run.history.rows)
+        if not self._usual and not same(self._held, self._look()) and not self._usual:
+            self._give_up("the network, the objective or the augmentation keeps something from step to step")
 
     def _record(self) -> None:
         """Record a step, with rates that the graph reads from the device; the state stays as it is."""
+        self._look_again()
+        if self._usual:
+            return
         run, rates = self._step.run, [group["lr"] for group in self._groups]
-        self._frozen = self._settings()
+        self._frozen, settings = self._settings(), [dict(group) for group in self._groups]
         run.optimizer.zero_grad(set_to_none=True)  # the gradients then lie in the graph's own memory
         try:
             for group, rate in zip(self._groups, self._rates, strict=True):
                 group["lr"] = rate
-                if self._sgd:  # of its three ways, this one alone reads the rate on the device
+                if type(run.optimizer) is torch.optim.SGD:  # of its three ways, this one alone reads the rate there
                     group |= {"fused": True, "foreach": False}
             self._recorded = self._graph.record(partial(self._work, self._positions))
         except Exception as error:  # whatever it is, the usual way can do it or says it better
-            self._give_up(str(error).splitlines()[0])
+            why = (str(error) or type(error).__name__).splitlines()[0]
+            if not self._graph.recovers:
+                raise RuntimeError(
+                    f"the training step could not be captured ({why}), and torch {torch.__version__} cannot go on "
+                    "after that: restart the program, and train with capture=False."
+                ) from error
+            del self._graph
+            self._give_up(why)
         finally:
-            for group, rate, settings in zip(self._groups, rates, self._frozen, strict=True):
-                group.update(settings, lr=rate)
+            for group, before, rate in zip(self._groups, settings, rates, strict=True):
+                group |= before | {"lr": rate}
         self._gradients = [(p, p.grad) for p in run.model.parameters() if p.grad is not None]
 
     def _work(self, positions: torch.Tensor) -> tuple[dict[str, torch.Tensor], int]:
         measured, images = self._step.backward(positions)
         if self._updates:
             self._step.run.optimizer.step()
-        return {name: torch.as_tensor(value).detach() for name, value in measured.items()}, images
+        return {name: value.detach() for name, value in measured.items()}, images
 
     def _settings(self) -> list[dict[str, Any]]:
-        """What a graph holds as constants: all settings of the optimizer but its rates."""
-        return [{name: value for name, value in g.items() if name not in ("params", "lr")} for g in self._groups]
+        """What a graph holds as constants: all settings of the optimizer but its rates, and which weights it moves."""
+        return [
+            {name: value for name, value in group.items() if name not in ("params", "lr")}
+            | {"params": [(id(weight), weight.requires_grad) for weight in group["params"]]}
+            for group in self._groups
+        ]
 
     def _give_up(self, reason: str) -> None:
         self._usual = True
@@ -175,7 +231,7 @@ class Watch(TorchDispatchMode):
         if self.reason is None:
             if _waits(func, args):
                 self.reason = f"{name} makes Python wait for a value or a shape"
-            elif any(self._elsewhere(part, name) for part in tree_leaves((args, kwargs, outputs))):
+            elif any(map(self._elsewhere, tree_leaves((args, kwargs, outputs)))):
                 self.reason = f"{name} works outside of the device"
         return outputs
 
@@ -184,10 +240,9 @@ class Watch(TorchDispatchMode):
             self.reason = "Python or NumPy draws random numbers"
         return super().__exit__(*error)
 
-    def _elsewhere(self, value: Any, name: str) -> bool:
-        """A tensor on another device; a single number may lie on the CPU as long as nobody copies it."""
-        is_tensor = isinstance(value, torch.Tensor) and value.device.type != self.device.type
-        return is_tensor and (value.ndim > 0 or "copy" in name)
+    def _elsewhere(self, value: Any) -> bool:
+        """A tensor on another device; a graph would keep the value that it had."""
+        return isinstance(value, torch.Tensor) and value.device.type != self.device.type
 
 
 def _host_random() -> tuple[Any, ...]:
@@ -201,30 +256,73 @@ def _waits(func: Any, args: tuple[Any, ...]) -> bool:
     return bool({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(func.tags))
 
 
-def kept(roots: Any, seen: set[int] | None = None) -> list[Any]:
-    """All that these objects hold, in order: plain values, and tensors as themselves (their content may change)."""
-    seen = set() if seen is None else seen
-    if roots is None or isinstance(roots, (bool, int, float, str, torch.Tensor)):
-        return [roots]
-    if id(roots) in seen:
+def kept(thing: Any, seen: dict[int, Any] | None = None) -> list[Any]:
+    """All that an object holds, in order: plain values, and tensors with their place in memory (their content may
+    change, a graph reads it anew). TypeError for what may hold something that cannot be seen."""
+    seen = {} if seen is None else seen
+    if isinstance(thing, PLAIN):
+        return [thing]
+    if id(thing) in seen:
         return []
-    seen.add(id(roots))
-    if isinstance(roots, Mapping):
-        parts = list(roots.values())
-    elif isinstance(roots, (tuple, list, deque)):
-        parts = list(roots)
-    elif isinstance(roots, partial):
-        parts = [roots.func, roots.args, roots.keywords]
-    elif isinstance(roots, MethodType):
-        parts = [roots.__self__]
-    elif isinstance(roots, FunctionType):
-        parts = [cell.cell_contents for cell in roots.__closure__ or ()]
-    elif isinstance(roots, nn.Module) or hasattr(roots, "__dict__"):
-        parts = list(vars(roots).values())
-    else:
-        parts = []
-    slots = [getattr(roots, name, None) for kind in type(roots).__mro__ for name in getattr(kind, "__slots__", ())]
-    return [value for part in [*parts, *slots] for value in kept(part, seen)]
+    seen[id(thing)] = thing  # kept alive, so that no other object gets its id
+    if isinstance(thing, torch.Tensor):
+        hooks = getattr(thing, "_backward_hooks", None), getattr(thing, "_post_accumulate_grad_hooks", None)
+        place = thing.data_ptr() if thing.layout == torch.strided else 0
+        return [thing, place, thing.requires_grad, *kept(hooks, seen)]
+    if isinstance(thing, np.ndarray) and not thing.dtype.hasobject:
+        return [thing.tobytes()]
+    if isinstance(thing, NO_STATE) or _is_of_a_library(thing):
+        return []
+    return [thing if isinstance(thing, type) else type(thing), *(v for part in _parts(thing) for v in kept(part, seen))]
+
+
+def _parts(thing: Any) -> list[Any]:
+    """What an object refers to."""
+    if isinstance(thing, Mapping):
+        return [*thing.keys(), *thing.values()]
+    if isinstance(thing, (tuple, list, deque)):
+        return list(thing)
+    if isinstance(thing, (set, frozenset)):
+        return sorted(thing, key=repr)
+    if isinstance(thing, partial):
+        return [thing.func, thing.args, thing.keywords]
+    if isinstance(thing, (MethodType, staticmethod, classmethod)):
+        return [getattr(thing, "__self__", None), thing.__func__]
+    if isinstance(thing, property):
+        return [thing.fget, thing.fset, thing.fdel]
+    if isinstance(thing, FunctionType):
+        cells = [cell.cell_contents for cell in thing.__closure__ or ()]
+        return [*cells, thing.__defaults__, thing.__kwdefaults__, vars(thing), *_globals(thing)]
+    if isinstance(thing, type):
+        return [value for name, value in sorted(vars(thing).items()) if not name.startswith("__")]
+    if type(thing).__module__.partition(".")[0] in SEALED and not isinstance(thing, SimpleNamespace):
+        raise TypeError(f"a {type(thing).__name__}")  # it may keep something where Python cannot look
+    if not hasattr(thing, "__dict__") and not any("__slots__" in vars(kind) for kind in type(thing).__mro__):
+        raise TypeError(f"a {type(thing).__name__}")
+    slots = [name for kind in type(thing).__mro__ for name in vars(kind).get("__slots__", ())]
+    if any(name.startswith("__") and name not in ("__dict__", "__weakref__") for name in slots):
+        raise TypeError(f"a {type(thing).__name__}")
+    return [type(thing), getattr(thing, "__dict__", None), *(getattr(thing, name, None) for name in slots)]
+
+
+def _globals(function: FunctionType) -> list[Any]:
+    """The global variables that a reader's own function names, also inside of the functions in it."""
+    if function.__module__.partition(".")[0] in LIBRARIES:
+        return []
+    codes, names = [function.__code__], set()
+    while codes:
+        code = codes.pop()
+        names |= set(code.co_names)
+        codes += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    return [function.__globals__[name] for name in sorted(names) if name in function.__globals__]
+
+
+def _is_of_a_library(thing: Any) -> bool:
+    """A class of an installed package, or a function that lies there as it is: neither belongs to a run."""
+    if not isinstance(thing, (type, FunctionType)):
+        return False
+    of_library = str(thing.__module__).partition(".")[0] in LIBRARIES
+    return of_library and (isinstance(thing, type) or not (thing.__closure__ or vars(thing)))
 
 
 def same(before: list[Any], after: list[Any]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -166,14 +166,12 @@ def fit(
         positions = training_positions(train, batch_size, order, seed, run)
         step = Step(run, batch_maker(train, augment, generator), averaged, team, precision)
         size = min(batch_size, len(train))
-        advance = CapturedStep(step, size, generator, (objective, augment)) if capture else step
+        advance = CapturedStep(step, size, generator, objective, augment, order) if capture else step
         look = CHECK_EVERY if device.type == "cpu" else steps
         bar.update(run.step)
         while run.step < steps:
             file.between_steps(run, due=run.step % every == 0)
-            chosen = next(positions)
-            with explain_errors(len(train), batch_size, step.smaller(chosen)):
-                run.add(*advance(chosen))
+            run.add(*_advance(advance, step, positions, len(train), batch_size))
             bar.update()
             due = run.step % every == 0 or run.step == steps
             if (due or run.step - run.checked >= look) and run.diverged():
@@ -213,6 +211,20 @@ def _length(
     if steps < 1:
         raise ValueError("training needs at least one step.")
     return steps, evaluate_every or min(per_epoch, steps)
+
+
+def _advance(
+    advance: Callable, step: Step, positions: Iterator[torch.Tensor], images: int, batch_size: int
+) -> tuple[dict[str, torch.Tensor], int]:
+    """The next step. ``advance`` does it, ``step`` is its usual form."""
+    chosen = None
+
+    def attempt(size: int) -> None:  # to find a batch that fits into memory
+        step.attempt(chosen[:size])
+
+    with explain_errors(images, batch_size, attempt if step.team.size == 1 else None):
+        chosen = next(positions)
+        return advance(chosen)
 
 
 def _finish(run: Run, steps: int, team: Team, on_divergence: str) -> None:

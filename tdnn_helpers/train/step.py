@@ -47,15 +47,10 @@ class Step:
         self.run.scaler.step(self.run.optimizer)
         self.run.scaler.update()
 
-    def smaller(self, positions: torch.Tensor) -> Callable[[int], None] | None:
-        """A function that tries forward and backward with so many of these images, on a copy of the network: do they
-        fit into memory? None where several processes would have to try together."""
-
-        def attempt(size: int) -> None:
-            with self._mixed():
-                self.objective(copy.deepcopy(self.run.model), self.batch_at(positions[:size]))[0].backward()
-
-        return attempt if self.team.size == 1 else None
+    def attempt(self, positions: torch.Tensor) -> None:
+        """Forward and backward on a copy of the network: does so large a batch fit into memory?"""
+        with self._mixed():
+            self.objective(copy.deepcopy(self.run.model), self.batch_at(positions))[0].backward()
 
     def _mixed(self):
         device, precision = self.run.losses.device, self.precision

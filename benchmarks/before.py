@@ -59,7 +59,7 @@ def tests(tree: Path) -> tuple[float, str]:
     environment = Path(sys.prefix)
     begin = time.perf_counter()
     command = ["make", "-C", tree, "-o", environment / ".ready", "test", f"VENV={environment}"]  # -o: as it is
-    ran = subprocess.run(command, capture_output=True, text=True)
+    ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(tree)})
     return time.perf_counter() - begin, (ran.stdout.strip().splitlines() or [f"exit status {ran.returncode}"])[-1]
 
 

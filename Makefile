@@ -18,6 +18,8 @@ ISOLATED = mkdir -p "$(CACHE)/ipython" "$(CACHE)/matplotlib" "$(CACHE)/numba" &&
 
 # Two files at a time, each whole in one process: the cells of a notebook share a kernel, and tests share what they trained.
 TWO = -n 2 --dist loadfile
+# Each of the two has one core: comparisons run in the lesson's own process, and no library starts threads.
+ONE_CORE = LOKY_MAX_CPU_COUNT=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 NBVAL = --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=180
 
 .PHONY: help site course test lab bench claims redraw evidence audit clean
@@ -43,7 +45,7 @@ course: $(READY)
 
 test: $(READY)
 	@rm -rf "$(BUILD)/test-runs"
-	@$(ISOLATED) TDNN_BUDGET=smoke TDNN_RUNS="$(BUILD)/test-runs" $(BIN)/python -m pytest $(TWO) $(NBVAL) notebooks tests
+	@$(ISOLATED) $(ONE_CORE) TDNN_BUDGET=smoke TDNN_RUNS="$(BUILD)/test-runs" $(BIN)/python -m pytest $(TWO) $(NBVAL) notebooks tests
 
 lab: $(READY)
 	@$(BIN)/jupyter lab notebooks

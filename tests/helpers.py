@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from tdnn_helpers.evidence.definitions import OURS, Definitions
 from tdnn_helpers.models.networks import mlp
 
 press_ctrl_c = partial(signal.raise_signal, signal.SIGINT)
@@ -72,3 +73,15 @@ def exit_codes(processes, seconds=60):
     for one in processes:
         one.kill()
     return codes
+
+
+def edited_package(monkeypatch, modules, old="", new="", moved=None):
+    """From now on these modules see this package as it would be with other text in its files, or with moved files."""
+    ours = Definitions(OURS.package)
+    assert any(old in source for source, _ in ours.files.values())
+    files = {name: (source.replace(old, new) if old else source, top) for name, (source, top) in ours.files.items()}
+    ours._modules = {name: OURS.module(name) for name, file in files.items() if file == OURS.files[name]}  # parsed
+    ours.files = {(moved or {}).get(name, name): file for name, file in files.items()}
+    for module in modules:
+        monkeypatch.setattr(module, "OURS", ours)
+    return ours

@@ -16,10 +16,11 @@ import pytest
 import torch
 from torch import nn
 
+from helpers import edited_package
 from tdnn_helpers.core.places import data_dir
 from tdnn_helpers.data.sets import load
 from tdnn_helpers.evidence import fingerprint, portable, store
-from tdnn_helpers.evidence.definitions import LISTING, Definitions
+from tdnn_helpers.evidence.definitions import LISTING
 from tdnn_helpers.models.networks import mlp
 from tdnn_helpers.train.loop import fit, sgd
 
@@ -253,11 +254,8 @@ TRAINS = notebook("arm = lambda seed: fit(mlp(pool), pool, optimizer=rate, steps
     ],
 )
 def test_an_edit_of_this_package_changes_the_key_where_the_arm_reaches_it(monkeypatch, forgets, old, new):
-    before, ours = key_of(TRAINS), Definitions(PACKAGE)
-    assert any(old in source for source, _ in ours.files.values())
-    ours.files = {name: (source.replace(old, new), top) for name, (source, top) in ours.files.items()}
-    for module in (fingerprint, portable):
-        monkeypatch.setattr(module, "OURS", ours)
+    before = key_of(TRAINS)
+    edited_package(monkeypatch, (fingerprint, portable), old, new)
     assert (key_of(TRAINS) != before) == forgets
 
 

@@ -16,13 +16,13 @@ import torch
 from pandas.testing import assert_frame_equal
 from torch import nn
 
-from helpers import CELL, exit_codes, forked
+from helpers import CELL, edited_package, exit_codes, forked
 from tdnn_helpers.core import runs_dir
 from tdnn_helpers.data.sets import load
 from tdnn_helpers.data.shipped import verified
 from tdnn_helpers.evidence import comparison, fingerprint, store
 from tdnn_helpers.evidence.comparison import compare
-from tdnn_helpers.evidence.definitions import OURS, Definitions
+from tdnn_helpers.evidence.definitions import Definitions
 from tdnn_helpers.evidence.store import Store
 from tdnn_helpers.models.networks import mlp, normalise
 from tdnn_helpers.train.loop import fit, sgd
@@ -180,19 +180,8 @@ def test_a_run_on_the_data_of_another_folder_is_another_run(monkeypatch, tmp_pat
 # --- a new version of this package ------------------------------------------------------------------------------------
 @pytest.fixture
 def edited(monkeypatch):
-    """A function: from now on this package is as it would be with other text in its files, or with moved files."""
-
-    def edit(old="", new="", moved=None):
-        ours = Definitions(PACKAGE)
-        assert any(old in source for source, _ in ours.files.values())
-        files = {name: (source.replace(old, new) if old else source, top) for name, (source, top) in ours.files.items()}
-        ours._modules = {name: OURS.module(name) for name, file in files.items() if file == OURS.files[name]}  # parsed
-        ours.files = {(moved or {}).get(name, name): file for name, file in files.items()}
-        for module in (fingerprint, store):
-            monkeypatch.setattr(module, "OURS", ours)
-        return ours
-
-    return edit
+    """A function: this package as it would be with other text in its files, or with moved files."""
+    return partial(edited_package, monkeypatch, (fingerprint, store))
 
 
 TRAINS = notebook("arm = lambda seed: fit(mlp(pool), pool, steps=1)", fit=fit, mlp=mlp, pool=torch.zeros(3))["arm"]

@@ -77,7 +77,7 @@ def calls(monkeypatch):
 
 def row(seed=0, value=0.5, arm="a", **other):
     plain = dict(comparison="c", budget="standard", arm=arm, seed=seed, key="k", machine="M", seconds=1.0, rule="")
-    result = dict(metrics=[[3, "test", "accuracy", value]], losses=[1.0, 0.5], failure="")
+    result = dict(metrics=[[3, "test", "accuracy", value]], losses=[1.0, 0.5], answers={}, failure="")
     return plain | result | dict(device="cpu", threads=1, versions={}) | other
 
 
@@ -120,7 +120,7 @@ def test_a_curve_keeps_its_ends_and_24_points_of_six_digits():
         ("0.625", "0.635", r'line 2 \(arm "a", seed 1\) cannot be read: its checksum'),
         ('"versions": {}}', '"versi', r'line 2 \(arm "a", seed 1\) cannot be read: it is damaged'),
         ('"arm": "a", "budget"', '<<<<<<< HEAD "budget"', r'line 2 \(arm "\?", seed 1\) .* it is damaged'),
-        ('{"arm"', '[{"arm"', "line 2 .*delete the line: the run is then made again"),
+        ('{"answers"', '[{"answers"', "line 2 .*delete the line: the run is then made again"),
     ],
 )
 def test_a_line_that_is_not_what_was_written_is_refused_by_its_place(old, new, why):
@@ -290,7 +290,7 @@ def test_the_cheapest_run_is_laid_beside_its_row_once(arms, make, calls, capsys,
     assert compare(arms, 4, bank="rates", workers=1).attrs["twin"] and calls == [("fast", 0)]
     assert compare({"slow": arms["slow"]}, 4, bank="rates", workers=1).attrs["twin"] == {} and len(calls) == 1
     assert "as it takes 30 s and 15 s are left" in capsys.readouterr().out
-    rewrite(lambda one: {"budget": "smoke", "seconds": 1.0})
+    rewrite(lambda one: {"seconds": 1.0})
     monkeypatch.setenv("TDNN_BUDGET", "smoke")
     assert compare(arms, 4, bank="rates", workers=1).attrs["twin"] == {}
 

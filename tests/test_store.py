@@ -342,11 +342,11 @@ def test_a_folder_that_cannot_be_written_loses_nothing():
 
 def test_a_run_by_other_source_than_this_process_has_is_not_kept():
     kept = Store(PLAIN, 1)
-    kept.put("arm", 0, [(0, "", "x", 1.0, 0.0)], "a file was edited before the worker started")
+    kept.put("arm", 0, [(0, "", "x", 1.0, 0.0)], {}, "a file was edited before the worker started")
     assert kept.get("arm", 0) is None
-    kept.put("arm", 0, [(0, "", "x", 1.0, float("nan"))], Store.source())
-    ((*row, seconds),) = kept.get("arm", 0)
-    assert row == [0, "", "x", 1.0] and np.isnan(seconds)
+    kept.put("arm", 0, [(0, "", "x", 1.0, float("nan"))], {"right": "1:gA=="}, Store.source())
+    ((*row, seconds),), answers = kept.get("arm", 0)
+    assert row == [0, "", "x", 1.0] and np.isnan(seconds) and answers == {"right": "1:gA=="}
 
 
 def test_no_half_written_entry_is_ever_seen(monkeypatch):
@@ -359,7 +359,7 @@ def test_no_half_written_entry_is_ever_seen(monkeypatch):
 
     with monkeypatch.context() as patch, pytest.warns(UserWarning, match="in use"):
         patch.setattr(os, "replace", refuse)
-        kept.put("arm", 4, [], Store.source())
+        kept.put("arm", 4, [], {}, Store.source())
     assert renamed == [(4, False)] and list(store.folder().iterdir()) == []
 
 

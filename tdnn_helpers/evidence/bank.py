@@ -5,7 +5,8 @@
 - ``comparison``, ``arm``, ``seed``, ``budget``: what was run; ``key``: the digest of what the runs of this arm follow
   from (:mod:`.portable`), the same for all its seeds;
 - ``metrics``: [step, split, metric, value], at most 24 points a curve; ``losses``: those of the first ten updates;
-  numbers have six significant digits. ``failure``: why the run died, or "";
+  numbers have six significant digits. ``answers``: which images were right, as packed bits. ``failure``: why the run
+  died, or "";
 - ``machine`` (the name of the GPU or CPU), ``device``, ``threads``, ``versions``, ``seconds``: how it was made;
 - ``rule``: the digest of the rules of the claims that it serves; ``check``: that of the row.
 
@@ -14,6 +15,7 @@ A line can be deleted by hand: the run is then missing, and is made again.
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import platform
@@ -33,7 +35,7 @@ from .fingerprint import digest
 
 POINTS = 24  # of a curve
 UPDATES = 10  # whose losses are kept
-RESULT = ("metrics", "losses", "failure")  # what must not differ between two rows of one run
+RESULT = ("metrics", "losses", "answers", "failure")  # what must not differ between two rows of one run
 IDENTITY = ("comparison", "budget", "arm", "seed", "key", "machine")
 Row = dict[str, Any]
 
@@ -47,6 +49,7 @@ class Finished(NamedTuple):
     failure: str  # the reason, or ""
     source: str  # of this package in the process that ran it
     losses: list[float]  # of the first ten updates
+    answers: dict[str, str]  # such as {"test right": what packed() gives}
     seconds: float
     made: dict[str, Any]  # on which machine, as in a row of the bank
 
@@ -87,6 +90,17 @@ def check_of(row: Row) -> str:
 def result_of(row: Row) -> str:
     """What came out, as text: equal for equal results (NaN too)."""
     return _json([row[name] for name in RESULT])
+
+
+def packed(booleans: np.ndarray) -> str:
+    """Booleans of shape (N,) as text: N, and their bits in base 64."""
+    return f"{len(booleans)}:{base64.b64encode(np.packbits(booleans)).decode('ascii')}"
+
+
+def unpacked(text: str) -> np.ndarray:
+    """The booleans of shape (N,) that :func:`packed` took."""
+    count, _, bits = text.partition(":")
+    return np.unpackbits(np.frombuffer(base64.b64decode(bits), np.uint8), count=int(count)).astype(bool)
 
 
 def rounded(value: float) -> float:

@@ -48,7 +48,7 @@ class Banked:
         check_known(self.mode, MODES, VARIABLE)
         self.rule = bank.rule_digest(claims)
         self.keys = digests(arms, portable.PortableWalk, portable.surroundings(name), "in the bank")
-        wanted = (name, session.budget())
+        wanted = (name, portable.size())
         self.rows = [row for row in bank.read(lesson) if (row["comparison"], row["budget"]) == wanted]
         known = {row["key"] for row in self.rows}
         self.changed = [arm for arm in arms if self.keys.get(arm) not in known]
@@ -62,10 +62,10 @@ class Banked:
         if run.arm not in self.keys:
             raise ValueError(f'the runs of arm "{run.arm}" cannot go to the bank, because it has no reliable digest.')
         return {
-            "comparison": self.name, "budget": session.budget(), "arm": run.arm, "seed": int(run.seed),
+            "comparison": self.name, "budget": portable.size(), "arm": run.arm, "seed": int(run.seed),
             "key": self.keys[run.arm], "rule": self.rule, "metrics": [list(one[:4]) for one in bank.thinned(run.rows)],
-            "losses": [*map(bank.rounded, run.losses)], "failure": run.failure.partition("\n")[0],
-            "seconds": bank.rounded(run.seconds), **run.made,
+            "losses": [*map(bank.rounded, run.losses)], "answers": run.answers,
+            "failure": run.failure.partition("\n")[0], "seconds": bank.rounded(run.seconds), **run.made,
         }  # fmt: skip
 
     def expected(self, arm: str) -> float | None:

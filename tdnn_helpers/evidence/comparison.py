@@ -22,7 +22,7 @@ from ..core.randomness import seed_everything, untouched_random_state
 from ..train.distributed import launched
 from ..train.run import History
 from . import making
-from .bank import UPDATES, Finished, Row, surroundings, thinned
+from .bank import UPDATES, Finished, Row, packed, surroundings, thinned
 from .banked import Banked
 from .store import Store
 
@@ -65,8 +65,8 @@ def compare(
 
     Args:
         arms: name → function of the seed, which returns a :class:`~tdnn_helpers.train.History` or a mapping such as
-            ``{"test accuracy": 0.9}`` (a first word train, val or test names the split). Functions that are defined in
-            a notebook are fine.
+            ``{"test accuracy": 0.9}`` (a first word train, val or test names the split), or booleans for each image
+            in place of a number. Functions that are defined in a notebook are fine.
         seeds: how many (0, 1, …) or which ones.
         workers: processes; default one per CPU core, or 1 (this process) when there is a GPU.
         threads: CPU threads for each run; default 1 on a CPU, unchanged on a GPU.
@@ -77,6 +77,8 @@ def compare(
     Returns:
         A DataFrame with the columns arm (categorical, in the order given), seed, step, split, metric, value, seconds.
         A run that fails is left out with a warning that says why; ``frame.attrs["failures"]`` lists (arm, seed, why).
+        What runs recorded of each image (booleans) is in ``frame.attrs["answers"]``, packed, where
+        :func:`~tdnn_helpers.evidence.over_images` reads it.
 
         With ``bank`` there is a column made, "bank", "kept" or "here"; values have six significant digits, a curve at
         most 24 points, and seconds are NaN where made is "bank". ``frame.attrs`` then has "own" (arms were changed),
@@ -123,8 +125,8 @@ def compare(
     for job in jobs:
         if banked and job in banked.taken:
             results[job], made[job] = _as_taken(banked.taken[job]), "bank"
-        elif (rows := stored.get(*job)) is not None:
-            results[job], made[job] = (rows, ""), "kept"
+        elif (kept := stored.get(*job)) is not None:
+            results[job], made[job] = (*kept, ""), "kept"
     missing = [job for job in jobs if job not in results]
 
     def run_here(arm: str, seed: int, threads: int) -> Row:
@@ -141,17 +143,17 @@ def compare(
             warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor")
             for run in _live(arms, waiting, min(workers, len(missing)), threads):
                 job = run.arm, run.seed
-                results[job], made[job] = (run.rows, run.failure), "here"
+                results[job], made[job] = (run.rows, run.answers, run.failure), "here"
                 if banked and (row := making.keep(banked, run)):
                     results[job], made[job] = _as_taken(row), "bank"
                 if not run.failure:
-                    stored.put(*job, run.rows, run.source)
+                    stored.put(*job, run.rows, run.answers, run.source)
                 bar.update()
         if late := len([job for job in missing if job not in results]):
             raise making.NotRun(banked.name, late)
 
     jobs = [job for job in jobs if job in results]  # an audit runs nothing that is missing
-    failures = [(arm, seed, results[arm, seed][1]) for arm, seed in jobs if results[arm, seed][1]]
+    failures = [(arm, seed, results[arm, seed][2]) for arm, seed in jobs if results[arm, seed][2]]
     for arm, seed, why in failures:
         warnings.warn(f'the run of arm "{arm}" with seed {seed} failed: {why.splitlines()[0]}', stacklevel=2)
     if len(failures) == len(jobs):
@@ -162,15 +164,16 @@ def compare(
     frame = pd.DataFrame(rows, columns=["arm", "seed", "step", "split", "metric", "value", "seconds"])
     frame["arm"] = pd.Categorical(frame["arm"], categories=list(arms), ordered=True)
     frame.attrs["failures"] = failures
+    frame.attrs["answers"] = {job: results[job][1] for job in jobs if results[job][1]}
     if banked:
         frame["made"] = [made[job] for job in jobs for _ in seen[job]]
         frame.attrs |= {"own": banked.own, "revised": banked.revised, "twin": banked.twin(run_here)}
     return frame
 
 
-def _as_taken(row: Row) -> tuple[list[tuple], str]:
-    """What a row of the bank says of a run: (its rows, reason of failure or "")."""
-    return [(*one, math.nan) for one in row["metrics"]], row["failure"]
+def _as_taken(row: Row) -> tuple[list[tuple], dict[str, str], str]:
+    """What a row of the bank says of a run: (its rows, its answers, reason of failure or "")."""
+    return [(*one, math.nan) for one in row["metrics"]], row["answers"], row["failure"]
 
 
 def _live(arms: Mapping[str, Arm], jobs: Iterable[tuple[str, int]], workers: int, threads: int) -> Iterator[Finished]:
@@ -191,28 +194,31 @@ def _run(payload: np.ndarray, key: str, arm: str, seed: int, threads: int) -> Fi
         keep_freed_memory()
     threads_before, begin = torch.get_num_threads(), time.perf_counter()
     torch.set_num_threads(threads)
-    rows, losses, failure = [], [], ""
+    rows, losses, answers, failure = [], [], {}, ""
     try:
         with quiet(), untouched_random_state():
             seed_everything(seed)
             result = _arms_in_this_process[1][arm](seed)
-            rows, losses = _rows(result), getattr(result, "step_losses", [])[:UPDATES]
+            rows, answers = _rows(result)
+            losses = getattr(result, "step_losses", [])[:UPDATES]
     except Exception as error:  # one failing arm must not lose the others
         failure = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
     finally:
         torch.set_num_threads(threads_before)
     seconds = time.perf_counter() - begin
-    return Finished(arm, seed, rows, failure, Store.source(), losses, seconds, surroundings(threads))
+    return Finished(arm, seed, rows, failure, Store.source(), losses, answers, seconds, surroundings(threads))
 
 
-def _rows(result: History | Mapping[str, float]) -> list[tuple]:
-    if isinstance(result, History):
-        return [(int(step), *map(str, names), float(value), float(took)) for step, *names, value, took in result.rows]
-    if not isinstance(result, Mapping):
+def _rows(result: History | Mapping[str, float]) -> tuple[list[tuple], dict[str, str]]:
+    """What a run recorded, as rows, and its answers, packed."""
+    if not isinstance(result, (History, Mapping)):
         raise TypeError(f"an arm returns a History or a mapping of names to numbers, not {type(result).__name__}.")
-    rows = []
-    for name, value in result.items():
-        first, _, rest = name.partition(" ")
-        split, metric = (first, rest) if first in SPLITS and rest else ("", name)
-        rows.append((0, split, metric, float(value), float("nan")))
-    return rows
+    if isinstance(result, Mapping):
+        history = History(seconds=math.nan)
+        for name, value in result.items():
+            first, _, rest = name.partition(" ")
+            split, metric = (first, rest) if first in SPLITS and rest else ("", name)
+            history.record(split, **{metric: value})
+        result = history
+    rows = [(int(step), *map(str, names), float(value), float(took)) for step, *names, value, took in result.rows]
+    return rows, {name.strip(): packed(right.numpy()) for name, right in result.answers.items()}

@@ -85,7 +85,12 @@ class PortableWalk(Walk):
 def surroundings(comparison: str) -> tuple[str, ...]:
     """What every run of a comparison depends on: its name, the budget, and how a run is seeded. (The checksums of the
     data folder in use count for the arms that read it.)"""
-    return comparison, budget(), OURS.of("core.randomness", "seed_everything")
+    return comparison, size(), OURS.of("core.randomness", "seed_everything")
+
+
+def size() -> str:
+    """The budget that a row is kept under. A smoke run reads the rows of a standard one."""
+    return "standard" if (name := budget()) == "smoke" else name
 
 
 def text_of(function: types.FunctionType, source: str) -> str:

@@ -66,21 +66,22 @@ class Store:
         on = enabled and is_on()
         self._keys = digests(arms, Walk, _surroundings(threads), "kept") if on else {}
 
-    def get(self, arm: str, seed: int) -> list[tuple] | None:
-        """The rows of a run that was kept, or None. A damaged entry counts as none."""
+    def get(self, arm: str, seed: int) -> tuple[list[tuple], dict[str, str]] | None:
+        """The rows and the answers of a run that was kept, or None. A damaged entry counts as none."""
         entry = _read(self._path(arm, seed)) if arm in self._keys else None
-        return None if entry is None else [tuple(row) for row in entry["rows"]]
+        return None if entry is None else ([tuple(row) for row in entry["rows"]], entry.get("answers", {}))
 
     @staticmethod
     def source() -> str:
         """Of every file of this package, and of the data in use: a worker with other ones must not add to the runs."""
         return digest(f"{OURS.all} {OURS.data}".encode())
 
-    def put(self, arm: str, seed: int, rows: list[tuple], source: str) -> None:
+    def put(self, arm: str, seed: int, rows: list[tuple], answers: dict[str, str], source: str) -> None:
         """Keep a finished run. ``source``: :meth:`source` in the process that ran it; another one is not kept."""
         if arm not in self._keys or source != self.source():
             return
-        write(self._path(arm, seed), json.dumps({"arm": str(arm), "seed": int(seed), "rows": rows}).encode())
+        entry = {"arm": str(arm), "seed": int(seed), "rows": rows, "answers": answers}
+        write(self._path(arm, seed), json.dumps(entry).encode())
 
     def _path(self, arm: str, seed: int) -> Path:
         return folder() / f"{self._keys[arm]}-{seed}.run"

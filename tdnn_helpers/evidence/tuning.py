@@ -21,12 +21,17 @@ BETWEEN = " · "  # name · rate, in the column arm
 
 
 def sweep(
-    arm: Callable[[str, float], Arm], rates: Mapping[str, Sequence[float]], seeds: int | Iterable[int] = 5
+    arm: Callable[[str, float], Arm],
+    rates: Mapping[str, Sequence[float]],
+    seeds: int | Iterable[int] = 5,
+    *,
+    bank: str | None = None,
 ) -> pd.DataFrame:
     """Run ``arm(name, rate)`` for every name, each of its rates, and every seed: the frame of
     :func:`~tdnn_helpers.evidence.compare` with two more columns, name (categorical, in the order given) and rate.
 
-    ``rates``: name → the learning rates to try. Raises ValueError if a name has no rates, or holds " · ".
+    ``rates``: name → the learning rates to try. ``bank``: as for ``compare``. Raises ValueError if a name has no rates,
+    or holds " · ".
     """
     import pandas as pd
 
@@ -34,7 +39,7 @@ def sweep(
         if BETWEEN in name or not len(tried):
             raise ValueError(f'"{name}" needs at least one rate, and a name without "{BETWEEN}".')
     tries = [(name, float(rate)) for name in rates for rate in rates[name]]
-    runs = compare({f"{name}{BETWEEN}{rate!r}": arm(name, rate) for name, rate in tries}, seeds)
+    runs = compare({f"{name}{BETWEEN}{rate!r}": arm(name, rate) for name, rate in tries}, seeds, bank=bank)
     parts = runs["arm"].astype(str).str.split(BETWEEN, expand=True)
     return runs.assign(name=pd.Categorical(parts[0], list(rates), ordered=True), rate=parts[1].astype(float))
 
@@ -66,13 +71,15 @@ def tune(
     grid: Sequence[float],
     seeds: int | Iterable[int] = 5,
     metric: str = "accuracy",
+    *,
+    bank: str | None = None,
 ) -> dict[str, float]:
     """name → its best rate of a long grid, in the sense of :func:`best_rates`, without running all of the grid: start
     with the three rates in the middle, and as long as a name's best rate is the first or the last that it tried, try
     the next one beyond. A result at an end of the whole grid says that the grid is too short.
 
-    ``grid``: rising learning rates. Raises ValueError if it is empty or doesn't rise, or if no rate of a name gave the
-    metric.
+    ``grid``: rising learning rates. ``bank``: as for :func:`~tdnn_helpers.evidence.compare`. Raises ValueError if the
+    grid is empty or doesn't rise, or if no rate of a name gave the metric.
     """
     import pandas as pd
 
@@ -84,7 +91,7 @@ def tune(
     wanted = {name: grid[start : start + 3] for name in names}
     tried, runs, best = {name: list(rates) for name, rates in wanted.items()}, [], {}
     while wanted:
-        runs.append(sweep(arm, wanted, seeds))
+        runs.append(sweep(arm, wanted, seeds, bank=bank))
         found = ends(pd.concat(runs), metric).dropna().mean(axis=1)
         for name in tried:
             if name not in found.index:

@@ -4,10 +4,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core.choices import check_known
+from .bank import unpacked
 from .effects import LEVEL, Effect, mean_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def over_images(
+    runs: pd.DataFrame, treatment: str, control: str, answers: str = "test right", *, groups: Sequence | None = None
+) -> Effect:
+    """Treatment minus control, in percentage points, of the share of right answers; seeds *and* test images are random
+    (:func:`crossed`). Every run must have been asked the same images.
+
+    Args:
+        runs: from :func:`tdnn_helpers.evidence.compare`, of arms that recorded booleans for each image.
+        answers: under which name: "test right" for ``history.record("test", right=...)``.
+        groups: as for :func:`crossed`.
+
+    Raises ValueError for an unknown arm, runs without such answers, or fewer than two seeds that both arms finished.
+    """
+    for arm in (treatment, control):
+        check_known(arm, runs["arm"].unique(), "arm")
+    found = {job: kept[answers] for job, kept in runs.attrs["answers"].items() if answers in kept}
+    seeds = {arm: {seed for name, seed in found if name == arm} for arm in (treatment, control)}
+    both = sorted(seeds[treatment] & seeds[control])
+    if len(both) < 2:
+        raise ValueError(f'"{treatment}" and "{control}" share {len(both)} seed(s) with answers "{answers}".')
+    one, other = (np.array([unpacked(found[arm, seed]) for seed in both], float) for arm in (treatment, control))
+    split, _, metric = answers.partition(" ")
+    what = f"{treatment} − {control}, {split} {'accuracy' if metric == 'right' else metric}"
+    effect = crossed(100 * (one - other), "pp", what, groups=groups)
+    dropped = len(runs["seed"].unique()) - len(both)
+    return replace(effect, dropped=dropped, own=runs.attrs.get("own", False))
 
 
 def crossed(gaps: np.ndarray, unit: str = "", what: str = "", *, groups: Sequence | None = None) -> Effect:

@@ -19,18 +19,28 @@ _PLACE = ("step", "seen", "checked", "since_best", "best_loss", "best_weights", 
 @dataclass
 class History:
     """What a run left behind. ``rows`` are (step, split, metric, value, seconds since the start); ``step_losses`` holds
-    the training loss of every single step; ``diverged_at`` is the step of the first loss that was not finite."""
+    the training loss of every single step; ``diverged_at`` is the step of the first loss that was not finite;
+    ``answers`` holds what was recorded of each image: {"test right": booleans of shape (N,)}."""
 
     rows: list[tuple[int, str, str, float, float]] = field(default_factory=list)
     step_losses: list[float] = field(default_factory=list)
     diverged_at: int | None = None
     best_step: int | None = None
     seconds: float = 0.0
+    answers: dict[str, torch.Tensor] = field(default_factory=dict)
 
-    def record(self, split: str, **metrics: float) -> History:
-        """Add metrics measured after the last step, for example ``history.record("test", **evaluate(model, test))``."""
+    def record(self, split: str, **metrics: float | torch.Tensor) -> History:
+        """Add metrics measured after the last step, for example ``history.record("test", **evaluate(model, test))``.
+
+        Booleans of shape (N,), one for each image, such as ``right=predict(model, test).argmax(1) == test.targets``,
+        are kept in ``answers``, and their mean is the metric.
+        """
         step = len(self.step_losses)
-        self.rows += [(step, split, name, float(value), self.seconds) for name, value in metrics.items()]
+        for name, value in metrics.items():
+            if isinstance(value, torch.Tensor) and value.dtype == torch.bool and value.ndim:
+                self.answers[f"{split} {name}"] = value = value.cpu()
+                value = value.float().mean()
+            self.rows.append((step, split, name, float(value), self.seconds))
         return self
 
     def frame(self):

@@ -11,8 +11,10 @@ import pytest
 
 from tdnn_helpers import session
 from tdnn_helpers.evidence import claims
-from tdnn_helpers.evidence.claims import by_todays_rule, each_part, exact, judge, reading
+from tdnn_helpers.evidence.claims import by_todays_rule, exact, judge, reading
 from tdnn_helpers.evidence.effects import Effect
+from tdnn_helpers.evidence.rules import each_part
+from tdnn_helpers.evidence.verdict import OWN
 
 LESSON = "01_checklist"
 EXPERIMENTS = {row["id"]: row for row in claims.ledger()["claims"] if row["kind"] == "experiment"}
@@ -101,8 +103,14 @@ def test_the_budgets_and_the_seeds_of_the_rule_are_asked_for(lesson, ledger_of, 
     ledger_of(decide={"expect": "above", "than": 0, "seeds": [0, 1, 2]})
     effect = Effect(2, 1, 3, 3, "pp")
     assert judge("C900", effect).verdict == judge("C900", replace(effect, n=2, dropped=1)).verdict == "holds here"
-    with pytest.raises(ValueError, match="C900 is decided by 3 seeds, but effect 1 comes from 2"):
-        judge("C900", replace(effect, n=2))
+    record = claims.records(LESSON)
+    for others, why in {
+        (("n", 2),): "it comes from 2 seeds instead of 3",
+        (("seeds", (0, 1, 3)),): "it comes from other seeds than 0, 1, 2",
+        (("own", True),): "its arms were changed",
+    }.items():
+        verdict = judge("C900", replace(effect, mean=1.9, **dict(others)))
+        assert verdict.verdict == OWN and why in repr(verdict) and claims.records(LESSON) == record
     monkeypatch.setenv("TDNN_BUDGET", "full")
     with pytest.raises(ValueError, match='C900 is decided at the budget standard; a run at "full" records no verdict'):
         judge("C900", effect)
@@ -234,7 +242,10 @@ def test_every_claim_is_well_formed():
     for row in rows:
         decide = {"decide"} if row["kind"] == "experiment" else set()
         fields = {"id", "section", "claim", "kind", "lesson", "rule", "quote", "mode"} | decide
-        assert set(row) - {"reread"} == fields, row
+        assert set(row) - {"reread", "edition", "first"} == fields, row
+        assert not {"edition", "reread"} <= set(row) and row.get("edition", 2) == 2, row
+        if first := row.get("first"):
+            assert set(first) == {"claim", "rule", "verdict", "why"} and row["edition"] == 2, row
         assert re.fullmatch(r"C\d{3}", row["id"]) and re.fullmatch(r"[IV]+(-[A-Z]\d?)?", row["section"]), row
         assert row["kind"] in ("exact", "experiment", "reading") and re.fullmatch(r"\d\d_\w+", row["lesson"]), row
         assert row["claim"].endswith(".") and row["rule"].endswith("."), row

@@ -1,22 +1,20 @@
 """How a claim of the paper is settled: a rule written before the run, an effect with its interval, a verdict, a record.
 
 ``ledger.json`` beside this file holds every claim in the course's own words, with the rule that decides it: in prose,
-and as data that :func:`judge` obeys. An interval wholly on the claimed side of the threshold means "holds here", wholly
-on the other side "refuted here", anything else "not shown at this scale". The effects themselves come from
-:mod:`tdnn_helpers.evidence.effects`.
+and as data that :func:`judge` obeys (:mod:`.rules`). The effects themselves come from
+:mod:`tdnn_helpers.evidence.effects`, the card that a reader sees from :mod:`.verdict`.
 """
 
 from __future__ import annotations
 
 import html
 import json
-import math
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,23 +24,13 @@ from ..core.choices import check_known
 from ..core.device import pick_device
 from ..core.places import runs_dir, write_whole
 from .effects import Effect
+from .rules import check_effects, first_edition, name_of, second_edition, strange
+from .verdict import OWN, SMOKE, SYMBOLS, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SMOKE = "not judged on a smoke run"
-OWN = "your own run, not recorded"
-SYMBOLS = {  # a symbol and a word for each verdict, so that no meaning hangs on a colour
-    "holds here": "✓",
-    "holds exactly": "✓",
-    "refuted here": "✗",
-    "refuted exactly": "✗",
-    "not shown at this scale": "○",
-    "settled by reading": "§",
-    SMOKE: "–",
-    OWN: "–",
-    "open": "…",
-}
+DIRECTIONS = ("right", "right then, dated now", "not so")
 
 
 @cache
@@ -50,7 +38,8 @@ def ledger() -> dict[str, list[dict[str, Any]]]:
     """``{"claims": [...], "repairs": [...], …}``: claims have id, section, claim, kind, lesson, rule; repairs have id,
     section, statement, repair, lesson, shown_by. ``quote`` is the paper's key phrase, ``mode`` the kind of statement
     (can, often, advice, practice, reported, fact). ``reread`` holds what a second reading changes, and "missing" what
-    no claim holds yet: both wait for the second edition of the lessons.
+    no claim holds yet: both wait for the second edition of the lessons. A claim with ``edition`` 2 is there; ``first``
+    holds its claim, rule and verdict of the first edition, and why they changed.
 
     A claim of the kind "experiment" also has ``decide``, its rule as data:
 
@@ -59,100 +48,107 @@ def ledger() -> dict[str, list[dict[str, Any]]]:
     - ``smallest``: the smallest effect of interest in this unit, or null (like ``unit``, for all or for each);
     - ``budgets``: at which a verdict may be recorded; ``seeds``: that decide at the standard budget;
     - ``repeats``, if what an interval counts is not the seeds: its name (like ``unit``, for all or for each).
+
+    Of the second edition also, each for all parts or for each where that makes sense:
+
+    - ``at``: the keys of the axis, rising budgets or sizes, or names of protocols; ``axis``: "budget", "data" or
+      "protocol", for a verdict that depends on it;
+    - ``needs``: "all" parts or "one" of them (then p-values are adjusted by Holm's method);
+    - ``again``: seeds of the second set of runs, and ``again_at`` if those are not made at every key;
+    - ``arms``: the arms that each part compares, one list for each part.
     """
     return json.loads(Path(__file__).with_name("ledger.json").read_text(encoding="utf-8"))
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """A settled claim: its row of the ledger, one of the verdicts of :data:`SYMBOLS`, effects, and a sentence."""
-
-    claim: Mapping[str, Any]
-    verdict: str
-    effects: tuple[Effect, ...] = ()
-    evidence: str = ""
-
-    @property
-    def measured(self) -> list[str]:
-        """Each effect in words and numbers."""
-        return [f"{effect.what}: {effect}".removeprefix(": ") for effect in self.effects]
-
-    def _lines(self) -> list[tuple[str, str]]:
-        return [
-            (f"The paper says ({self.claim['section']})", self.claim["claim"]),
-            ("Rule, written before the run", self.claim["rule"]),
-            *(("Measured", text) for text in self.measured),
-            ("Holds if" if self.effects else "Evidence", self.evidence),
-        ]
-
-    def __repr__(self) -> str:
-        lines = [f"{SYMBOLS[self.verdict]} {self.claim['id']}: {self.verdict}"]
-        return "\n".join(lines + [f"  {label}: {text}" for label, text in self._lines()])
-
-    def _repr_html_(self) -> str:
-        # No colour of its own: text and border follow the page, so the card is legible in light and in dark.
-        rows = ""
-        for label, text in self._lines():
-            kind = ' class="rule"' if label.startswith("Rule") else ""  # slides leave it out
-            rows += f"<div{kind}><b>{html.escape(label)}:</b> {html.escape(text)}</div>"
-        return (
-            '<div role="note" style="border:1px solid currentColor;border-left-width:6px;border-radius:6px;'
-            'padding:.6em 1em;margin:.5em 0;max-width:52em;line-height:1.5;background:transparent;color:inherit">'
-            f'<div style="font-size:1.15em"><b><span aria-hidden="true">{SYMBOLS[self.verdict]}</span> '
-            f"{html.escape(self.claim['id'])}: {html.escape(self.verdict)}</b></div>{rows}</div>"
-        )
-
-
-def judge(claim_id: str, *effects: Effect) -> Verdict:
+def judge(
+    claim_id: str,
+    *effects: Effect | Mapping[Hashable, Effect | Sequence[Effect]],
+    again: Mapping[Hashable, Effect | Sequence[Effect]] | None = None,
+) -> Verdict:
     """Settle an experimental claim by the rule that the ledger holds for it (``decide`` of :func:`ledger`).
 
-    All intervals wholly where the claim says: "holds here". Any wholly outside: "refuted here". Else "not shown at this
-    scale". Raises ValueError for a claim that is unknown, of another lesson, or not of the kind "experiment"; and, on a
-    smoke run too, for effects of another number or unit than the rule's; for a budget that the rule doesn't allow; and,
-    at the standard budget, for effects of another number of seeds. Effects of arms that a reader changed get "your own
-    run, not recorded", with any number of seeds.
+    Args:
+        effects: of a claim of the first edition, as many as its rule has parts. Of the second edition, one mapping:
+            each key of the rule's ``at`` (a budget, a size, a protocol) → its effect, or a list of one for each part.
+        again: the same from the rule's second set of seeds, where it has one.
+
+    Only the runs that the rule declares get its verdict. From other seeds, or from arms that a reader changed, it is
+    "your own run, not recorded". :mod:`tdnn_helpers.evidence.rules` says what the verdicts mean.
+
+    Raises ValueError for a claim that is unknown, of another lesson, or not of the kind "experiment"; and, on a smoke
+    run too, for effects of another number or unit than the rule's, other keys, a budget that the rule doesn't allow,
+    and an effect of the second edition that doesn't know its runs.
     """
     claim = _claim(claim_id, "experiment")
-    return _settle(claim, *decided(claim, effects, session.budget()), effects)
-
-
-def decided(claim: Mapping[str, Any], effects: Sequence[Effect], budget: str) -> tuple[str, str]:
-    """What the rule of an experimental claim makes of these effects: a verdict, and where the intervals must lie.
-
-    Raises ValueError for effects that :func:`judge` refuses.
-    """
-    claim_id, rule = claim["id"], claim["decide"]
-    units = each_part(rule, "unit")
-    if budget not in ("smoke", *rule["budgets"]):
-        allowed = " or ".join(rule["budgets"])
+    if (budget := session.budget()) not in ("smoke", *claim["decide"]["budgets"]):
+        allowed = " or ".join(claim["decide"]["budgets"])
         raise ValueError(f'{claim_id} is decided at the budget {allowed}; a run at "{budget}" records no verdict.')
-    if len(effects) != len(units):
-        many = f"{len(units)} effect{'s' * (len(units) > 1)}"
-        raise ValueError(f"{claim_id} is decided by {many}, not by {len(effects)}.")
-    for number, (effect, unit) in enumerate(zip(effects, units), start=1):
-        if effect.unit != unit:
-            raise ValueError(f'effect {number} of {claim_id} is in "{effect.unit}", but its rule is in "{unit}".')
-    seeds = rule.get("seeds") if budget == "standard" else None
-    for number, (effect, counted) in enumerate(zip(effects, each_part(rule, "repeats")), start=1):
-        if seeds and not counted and not effect.own and (n := effect.n + effect.dropped) != len(seeds):
-            raise ValueError(f"{claim_id} is decided by {len(seeds)} seeds, but effect {number} comes from {n}.")
-    if "within" in rule:
-        low, high, where = -rule["within"], rule["within"], f"the 95 % interval lies wholly within ±{rule['within']:g}"
-    else:
-        above, than = rule["expect"] == "above", rule["than"]
-        low, high = (than, math.inf) if above else (-math.inf, than)
-        where = f"each 95 % interval lies wholly {rule['expect']} {than:g}".replace("-", "−")
-    holds = all(low < effect.low and effect.high < high for effect in effects)
-    refuted = any(effect.high < low or high < effect.low for effect in effects)
-    verdict = "holds here" if holds else "refuted here" if refuted else "not shown at this scale"
-    named = " or ".join(dict.fromkeys(units))  # each part may have its own
-    return verdict, f"{where} {named}".rstrip()
+    return _judged_first(claim, effects) if claim.get("edition") != 2 else _judged_second(claim, effects, again)
 
 
-def each_part(rule: Mapping[str, Any], name: str) -> list:
-    """An entry of ``decide`` that may be one for all parts or one for each, as a list with one for each part."""
-    given = rule.get(name)
-    return given if isinstance(given, list) else [given] * rule["parts"]
+def _judged_first(claim: Mapping[str, Any], effects: Sequence[Effect]) -> Verdict:
+    rule = claim["decide"]
+    check_effects(claim, effects)
+    decision = first_edition(rule, effects)
+    own = strange(rule, effects, rule.get("seeds") if session.budget() == "standard" else None)
+    measured = [f"{effect.what}: {effect}".removeprefix(": ") for effect in effects]
+    return _settle(claim, decision.verdict, decision.where, measured, own, effects=[*map(asdict_of, effects)])
+
+
+def _judged_second(claim: Mapping[str, Any], given: Sequence, again: Mapping | None) -> Verdict:
+    rule, claim_id = claim["decide"], claim["id"]
+    if len(given) != 1 or not isinstance(given[0], Mapping):
+        raise ValueError(f"{claim_id} is decided by one mapping, from {', '.join(map(str, rule['at']))} to effects.")
+    if ("again" in rule) != (again is not None):
+        raise ValueError(f"the rule of {claim_id} {'asks' if 'again' in rule else 'does not ask'} for runs again.")
+    first = _groups(claim, given[0], rule["at"], rule["seeds"])
+    second = _groups(claim, again, rule.get("again_at", rule["at"]), rule["again"]) if again is not None else None
+    own = first.own or (second.own if second else "")
+    if not own and (lost := [key for key in rule["at"] if key not in first.effects]):
+        own = f"nothing was run at {', '.join(map(str, lost))}"
+    decision = second_edition(rule, claim["mode"], first.effects)
+    said = decision.said
+    same = None
+    if second and not own:
+        other = second_edition(rule, claim["mode"], second.effects)
+        same = all(decision.at[key] == word for key, word in other.at.items())
+        said += "; again: same" if same else f"; again: otherwise ({other.said})"
+    shown = {key: [f"{one.what}: {one}".removeprefix(": ") for one in group] for key, group in first.effects.items()}
+    measured = [f"{name_of(key)}: {text}" for key, texts in shown.items() for text in texts]
+    groups = {"effects": first.effects, "again": second.effects if second else {}}
+    kept = {name: {str(key): [*map(asdict_of, es)] for key, es in group.items()} for name, group in groups.items()}
+    flat = [effect for group in groups.values() for effects in group.values() for effect in effects]
+    banked = all(effect.banked for effect in flat)
+    details = {"said": said, "same_again": same, "revised": any(effect.revised for effect in flat), "banked": banked}
+    return _settle(claim, decision.verdict, decision.where, measured, own, **kept, **details)
+
+
+class _Groups(NamedTuple):
+    effects: dict[Hashable, list[Effect]]
+    own: str  # why these are not the runs of the rule
+
+
+def _groups(claim: Mapping[str, Any], given: Mapping, at: Sequence, seeds: Sequence[int]) -> _Groups:
+    """key → list of effects, in the order of the rule, and why they are not the runs that it declares."""
+    if other := [key for key in given if key not in at]:
+        raise ValueError(f"{claim['id']} is decided at {', '.join(map(str, at))}, not at {other[0]}.")
+    found = {key: [given[key]] if isinstance(given[key], Effect) else [*given[key]] for key in at if key in given}
+    own = ""
+    for key, effects in found.items():
+        check_effects(claim, effects, f" at {key}")
+        if any(not effect.seeds for effect in effects):
+            raise ValueError(f"an effect of {claim['id']} doesn't know its runs: hand it on through from_runs.")
+        own = own or strange(claim["decide"], effects, seeds)
+    if missing := [key for key in at if key not in found]:
+        if not own:
+            raise ValueError(f"{claim['id']} also needs effects at {', '.join(map(str, missing))}.")
+    return _Groups(found, own)
+
+
+def asdict_of(effect: Effect) -> dict[str, Any]:
+    """An effect as a record keeps it: without what is plain."""
+    plain = {"own": False, "banked": False, "revised": False, "seeds": (), "arms": (), "freedom": effect.n - 1}
+    return {name: value for name, value in asdict(effect).items() if name not in plain or value != plain[name]}
 
 
 def exact(claim_id: str, passed: bool, evidence: str, *, refutes: bool = False) -> Verdict:
@@ -167,9 +163,18 @@ def exact(claim_id: str, passed: bool, evidence: str, *, refutes: bool = False) 
     return _settle(claim, "refuted exactly" if refutes else "holds exactly", evidence)
 
 
-def reading(claim_id: str, sentence: str, source: str) -> Verdict:
-    """Settle a claim from the literature: what is known, in one sentence, and where it is written."""
-    return _settle(_claim(claim_id, "reading"), "settled by reading", f"{sentence} Source: {source}")
+def reading(claim_id: str, sentence: str, source: str, direction: str | None = None) -> Verdict:
+    """Settle a claim from the literature: what is known, in one sentence, and where it is written.
+
+    ``direction``: "right", "right then, dated now" or "not so"; only a claim of the first edition may do without.
+    """
+    claim = _claim(claim_id, "reading")
+    if direction is not None:
+        check_known(direction, DIRECTIONS, "direction")
+    elif claim.get("edition") == 2:
+        raise ValueError(f"{claim_id} is settled by reading in a direction: {', '.join(DIRECTIONS)}.")
+    verdict = "settled by reading" if direction is None else f"by reading: {direction}"
+    return _settle(claim, verdict, f"{sentence} Source: {source}")
 
 
 def records(lesson: str) -> dict[str, dict]:
@@ -189,9 +194,12 @@ def by_todays_rule(record: Mapping[str, Any], claim: Mapping[str, Any]) -> bool:
         return record.get("decide") == claim.get("decide")
     try:
         effects = [Effect(**effect) for effect in record["effects"]]
-        return decided(claim, effects, record["budget"]) == (record["verdict"], record["evidence"])
+        check_effects(claim, effects)
     except ValueError:
         return False
+    decision = first_edition(claim["decide"], effects)
+    known = not strange(claim["decide"], effects, claim["decide"].get("seeds"))
+    return known and (decision.verdict, decision.where) == (record["verdict"], record["evidence"])
 
 
 class Report:
@@ -250,16 +258,32 @@ def _claim(claim_id: str, kind: str) -> Mapping[str, Any]:
     return claim
 
 
-def _settle(claim: Mapping[str, Any], verdict: str, evidence: str, effects: tuple[Effect, ...] = ()) -> Verdict:
-    smoke = session.budget() == "smoke"
-    own = any(effect.own for effect in effects)
-    settled = Verdict(claim, SMOKE if smoke else OWN if own else verdict, effects, evidence)
+def _settle(
+    claim: Mapping[str, Any],
+    verdict: str,
+    evidence: str,
+    measured: Sequence[str] = (),
+    own: str = "",
+    *,
+    effects: list | dict = (),
+    again: dict | None = None,
+    **details,
+) -> Verdict:
+    """The card of a claim; and its record, unless it is a reader's own run or a smoke run.
+
+    ``effects``, ``again``: as the record keeps them; ``details``: what else it keeps of a claim of the second edition.
+    """
+    smoke = session.budget() == "smoke" and not details.get("banked")
+    shown = {name: details[name] for name in ("said", "revised", "banked") if name in details}
+    settled = Verdict(claim, OWN if own else SMOKE if smoke else verdict, evidence, tuple(measured), own=own, **shown)
     if own:
         return settled
     record = {
         "verdict": settled.verdict,
-        "measured": settled.measured,
-        "effects": [{name: it for name, it in asdict(effect).items() if name != "own"} for effect in effects],
+        "measured": list(measured),
+        "effects": effects or [],
+        **({"again": again} if again else {}),
+        **details,
         "evidence": evidence,
         "rule": claim["rule"],
         "decide": claim.get("decide"),
@@ -268,7 +292,7 @@ def _settle(claim: Mapping[str, Any], verdict: str, evidence: str, effects: tupl
         "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
     }
-    if smoke:
+    if session.budget() == "smoke":
         _smoke[claim["id"]] = record
     else:
         _record(claim, record)

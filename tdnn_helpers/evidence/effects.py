@@ -38,7 +38,9 @@ class Effect:
     """A mean with its 95 % interval, all three in ``unit``, from ``n`` repeats.
 
     ``what`` says in words what was measured. ``dropped`` counts pairs left out because one of their runs has no result.
-    ``own``: of runs whose arms a reader changed, so that no verdict is recorded.
+    ``freedom``: the degrees of freedom of Student's t behind the interval, n − 1 unless given. What it knows of its
+    runs (:func:`from_runs`): their ``seeds`` and ``arms``, ``own`` if a reader changed an arm, ``banked`` if all of
+    them are in the evidence bank, ``revised`` if the rule that they serve has changed since.
     Raises ValueError unless low ≤ mean ≤ high are finite numbers.
     """
 
@@ -49,11 +51,29 @@ class Effect:
     unit: str = ""
     what: str = ""
     dropped: int = 0
+    freedom: float = math.nan
+    seeds: tuple[int, ...] = ()
+    arms: tuple[str, ...] = ()
     own: bool = False
+    banked: bool = False
+    revised: bool = False
 
     def __post_init__(self) -> None:
         if not -math.inf < self.low <= self.mean <= self.high < math.inf:
             raise ValueError(f"an effect needs finite low ≤ mean ≤ high, not {self.low}, {self.mean}, {self.high}.")
+
+        if math.isnan(self.freedom):
+            object.__setattr__(self, "freedom", float(self.n - 1))  # the class is frozen
+
+    def p(self, than: float = 0.0) -> float:
+        """The two-sided p-value of a true effect of ``than``: how surprising the data would be then. 0 to 1."""
+        from scipy.special import stdtr, stdtrit
+
+        half = (self.high - self.low) / 2
+        if half == 0:
+            return float(self.mean == than)
+        distance = abs(self.mean - than) / half * stdtrit(self.freedom, (1 + LEVEL) / 2)
+        return float(2 * stdtr(self.freedom, -distance))
 
     @property
     def bars(self) -> list[list[float]]:
@@ -129,7 +149,24 @@ def difference(
             f"interval needs 2: seeds with a value are {seeds[treatment]} and {seeds[control]}."
         )
     effect = mean_interval(scale * paired, unit, f"{treatment} − {control}, {split} {metric}".replace(",  ", ", "))
-    return replace(effect, dropped=len(gaps) - len(paired), own=runs.attrs.get("own", False))
+    return from_runs(replace(effect, dropped=len(gaps) - len(paired)), runs, treatment, control)
+
+
+def from_runs(effect: Effect, runs: pd.DataFrame, *arms: str) -> Effect:
+    """The effect, with what there is to know of the runs that it was calculated from: their seeds, and so on.
+
+    A statistic of your own needs this before :func:`~tdnn_helpers.evidence.judge` takes it: ``from_runs(
+    mean_interval(gaps, "pp", "range, Adam − SGD"), runs)``. ``arms``: all arms of the runs if none is named.
+    """
+    used = runs[runs["arm"].isin(arms)] if arms else runs
+    return replace(
+        effect,
+        seeds=tuple(sorted({int(seed) for seed in used["seed"].unique()})),
+        arms=arms or tuple(used["arm"].unique()),
+        own=runs.attrs.get("own", False),
+        banked="made" in used and bool((used["made"] == "bank").all()),
+        revised=runs.attrs.get("revised", False),
+    )
 
 
 def last_of_each(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
@@ -170,4 +207,4 @@ def rate_difference(treatment: Sequence[bool], control: Sequence[bool], what: st
     centre = only_a - only_b
     half = NormalDist().inv_cdf((1 + LEVEL) / 2) * math.sqrt((only_a + only_b - centre**2) / (n + 2))
     low, high = max(centre - half, -1.0), min(centre + half, 1.0)
-    return Effect(100 * float((a - b).mean()), 100 * float(low), 100 * float(high), n, "pp", what)
+    return Effect(100 * float((a - b).mean()), 100 * float(low), 100 * float(high), n, "pp", what, freedom=math.inf)

@@ -39,7 +39,7 @@ def sign_flip(gaps: Sequence[float]) -> float:
     return float((np.abs(sums) >= abs(gaps.sum()) - 1e-9 * scale).mean())
 
 
-def detectable(low: float, high: float, n: int, power: float = 0.8) -> float:
+def detectable(low: float, high: float, n: float, power: float = 0.8) -> float:
     """The smallest true effect that ``n`` pairs with an interval this wide would have shown with this probability: the
     interval of Student's t wholly on one side of 0. In the unit of the interval.
 

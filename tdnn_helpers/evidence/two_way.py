@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.choices import check_known
 from .bank import unpacked
-from .effects import LEVEL, Effect, mean_interval
+from .effects import LEVEL, Effect, from_runs, mean_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,8 +41,8 @@ def over_images(
     split, _, metric = answers.partition(" ")
     what = f"{treatment} − {control}, {split} {'accuracy' if metric == 'right' else metric}"
     effect = crossed(100 * (one - other), "pp", what, groups=groups)
-    dropped = len(runs["seed"].unique()) - len(both)
-    return replace(effect, dropped=dropped, own=runs.attrs.get("own", False))
+    effect = replace(effect, dropped=len(runs["seed"].unique()) - len(both))
+    return from_runs(effect, runs, treatment, control)
 
 
 def crossed(gaps: np.ndarray, unit: str = "", what: str = "", *, groups: Sequence | None = None) -> Effect:
@@ -87,7 +87,7 @@ def crossed(gaps: np.ndarray, unit: str = "", what: str = "", *, groups: Sequenc
     else:  # one of the two components is estimated below zero: it is taken for none
         total, freedom = one_way
     half = stdtrit(freedom, (1 + LEVEL) / 2) * math.sqrt(total / table.size)
-    return Effect(float(mean), float(mean - half), float(mean + half), seeds, unit, what)
+    return Effect(float(mean), float(mean - half), float(mean + half), seeds, unit, what, freedom=float(freedom))
 
 
 def _by_object(table: np.ndarray, groups: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import torch
 
 from tdnn_helpers.evidence.effects import Effect, last_values, mean_interval
 from tdnn_helpers.figures import plots
+from tdnn_helpers.figures.forests import against_budget, forest
 from tdnn_helpers.figures.plots import plot_arms, plot_curves, plot_differences, plot_effects, show_images
 
 ROWS = [
@@ -101,3 +102,26 @@ def test_projections_draw_every_point_once():
     points = np.random.default_rng(0).normal(size=(30, 2))
     figure = plots.plot_projections({"one": points, "two": points}, torch.arange(30) % 3, ["x", "y", "z"])
     assert sum(len(scatter.get_offsets()) for scatter in figure.axes[0].collections) == 30
+
+
+def test_a_forest_names_its_effects_from_above_and_shades_what_is_too_small():
+    effects = [Effect(mean, mean - 1, mean + 1, 5, "pp", what) for mean, what in ((2, "first"), (-3, "second"))]
+    axis = forest(effects, smallest=1.5).axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["first", "second"]
+    assert axis.get_ylim()[0] > axis.get_ylim()[1] and axis.get_xlabel() == "pp"
+    (shade,) = axis.patches
+    assert (shade.get_x(), shade.get_width()) == (-1.5, 3)
+    with pytest.raises(ValueError, match="all in one unit"):
+        forest([effects[0], Effect(1, 0, 2, 5, "nats")])
+
+
+def test_effects_along_a_budget_stand_at_their_budgets():
+    lines = {"a": {100: Effect(1, 0, 2, 5), 1000: Effect(3, 2, 4, 5)}, "b": {1000: Effect(-1, -2, 0, 5)}}
+    axis = against_budget(lines, x="updates", y="pp", smallest=1).axes[0]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["100", "1,000"]
+    drawn = {box.get_label(): box.lines[0] for box in axis.containers}
+    np.testing.assert_allclose(drawn["a"].get_xdata(orig=False), [100, 1000], rtol=0.05)
+    assert list(drawn["a"].get_ydata()) == [1, 3] and list(drawn["b"].get_ydata()) == [-1]
+    for wrong in ({}, {"a": {0: Effect(1, 0, 2, 5)}}):
+        with pytest.raises(ValueError, match="positive numbers"):
+            against_budget(wrong, x="updates", y="pp")

@@ -13,7 +13,7 @@ from tdnn_helpers import session
 from tdnn_helpers.evidence import claims
 from tdnn_helpers.evidence.claims import by_todays_rule, exact, judge, reading
 from tdnn_helpers.evidence.effects import Effect
-from tdnn_helpers.evidence.rules import each_part
+from tdnn_helpers.evidence.rules import AXES, each_part
 from tdnn_helpers.evidence.verdict import OWN
 
 LESSON = "01_checklist"
@@ -42,6 +42,11 @@ def ledger_of(monkeypatch):
         monkeypatch.setattr(claims, "ledger", lambda: {"claims": [row], "repairs": []})
 
     return only
+
+
+def from_record(effect):
+    """An effect as it was before it was written as JSON."""
+    return Effect(**{name: tuple(value) if isinstance(value, list) else value for name, value in effect.items()})
 
 
 def joined(folder):
@@ -114,6 +119,118 @@ def test_the_budgets_and_the_seeds_of_the_rule_are_asked_for(lesson, ledger_of, 
     monkeypatch.setenv("TDNN_BUDGET", "full")
     with pytest.raises(ValueError, match='C900 is decided at the budget standard; a run at "full" records no verdict'):
         judge("C900", effect)
+
+
+def along(*means, half=1, seeds=range(10), **more):
+    """key → an effect, at 100, 1000, … updates."""
+    effect = dict(n=10, unit="pp", what="a − b", seeds=tuple(seeds)) | more
+    return {100 * 10**i: Effect(mean, mean - half, mean + half, **effect) for i, mean in enumerate(means)}
+
+
+@pytest.fixture
+def second(ledger_of):
+    """C900 as a claim of the second edition, at 100 and 1000 updates."""
+
+    def only(mode="fact", parts=1, **decide):
+        plain = dict(expect="above", than=0, parts=parts, needs="all", unit="pp", smallest=1, at=[100, 1000])
+        plain |= dict(axis="budget", seeds=[*range(10)], again=[*range(50, 60)])
+        ledger_of(edition=2, mode=mode, decide=plain | decide)
+
+    return only
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "verdict", "said"),
+    [
+        ((3, 4), (2, 2), "holds", "holds at 100 and 1,000; again: same"),
+        ((-3, -4), (-3, -4), "refuted", "refuted at 100 and 1,000; again: same"),
+        # Wholly on the other side, but not beyond the smallest effect of interest.
+        ((-1.5, -1.5), (-3, -4), "not shown", "would have shown 1.4 pp or more); again: otherwise (refuted at"),
+        (
+            (-3, 3),
+            (-3, 0.5),
+            "depends on the budget",
+            "refuted at 100; holds at 1,000; the mean changes its sign between",
+        ),
+        ((0.5, 3), (0.5, 3), "depends on the budget", "not shown at 100 (would have shown"),
+    ],
+)
+def test_a_verdict_of_the_second_edition_is_one_along_an_axis(lesson, second, first, again, verdict, said):
+    second()
+    found = judge("C900", along(*first), again=along(*again, seeds=range(50, 60)))
+    assert found.verdict == verdict and said in found.said
+    assert claims.records(LESSON)["C900"]["same_again"] == ("again: same" in found.said)
+    record = json.loads(json.dumps(claims.records(LESSON)["C900"]))
+    assert record["verdict"] == verdict and list(record["effects"]) == ["100", "1000"] and "said" in record
+    assert from_record(record["effects"]["100"][0]) == along(*first)[100]
+    html = found._repr_html_()
+    assert html.index("It is so.") < html.index("<details>") < html.index("Rule, written before the runs")
+
+
+def test_what_can_be_is_not_refuted_and_one_of_several_parts_is_adjusted(lesson, second):
+    second(mode="can", parts=2, needs="one", at=[100])
+
+    def verdict(*means, half=1.0):
+        first, other = (
+            {100: [along(mean, half=half, seeds=s)[100] for mean in means]} for s in (range(10), range(50, 60))
+        )
+        return judge("C900", first, again=other).verdict
+
+    assert verdict(3, -3) == verdict(3, 3) == "holds" and verdict(-3, -3) == "not shown"
+    assert verdict(1.05, 0) == verdict(1.05, 1.05) == "not shown"  # p = 0.04, and there are two parts
+    assert verdict(1.3, 0) == "holds"  # p = 0.017
+    second(parts=2, needs="one", at=[100])
+    assert verdict(-3, -3) == "refuted" and verdict(-3, 0) == "not shown"
+
+
+def test_only_the_runs_of_the_rule_settle_it(lesson, second):
+    second(arms=[["a", "b"]])
+    first, again = (along(3, 4, seeds=seeds, arms=("b", "a")) for seeds in (range(10), range(50, 60)))
+    assert judge("C900", first, again=again).verdict == "holds"
+    record = claims.records(LESSON)
+    for change, why in {
+        "n": (2, "from 2 seeds instead of 10"), "seeds": ((*range(9), 70), "from other seeds"),
+        "own": (True, "arms were changed"), "arms": (("a", "c"), "it compares a and c instead of a and b"),
+    }.items():  # fmt: skip
+        mine = judge("C900", {key: replace(one, **{change: why[0]}) for key, one in first.items()}, again=again)
+        assert mine.verdict == OWN and why[1] in repr(mine) and claims.records(LESSON) == record
+    own = {100: replace(first[100], own=True)}  # the smallest budget only
+    assert judge("C900", own, again=own).verdict == OWN
+    for given, repeated, why in (
+        ({100: first[100]}, again, "C900 also needs effects at 1000"),
+        (first | {5: first[100]}, again, "is decided at 100, 1000, not at 5"),
+        (first, None, "the rule of C900 asks for runs again"),
+        (first[100], again, "is decided by one mapping, from 100, 1000 to effects"),
+        ({key: [one, one] for key, one in first.items()}, again, "decided by 1 effect at 100, not by 2"),
+        ({key: replace(one, seeds=()) for key, one in first.items()}, again, "through from_runs"),
+        ({key: replace(one, unit="s") for key, one in first.items()}, again, 'is in "s"'),
+    ):
+        with pytest.raises(ValueError, match=why):
+            judge("C900", given, again=repeated)
+
+
+def test_banked_runs_are_judged_on_a_smoke_run_too_and_a_younger_rule_is_said(lesson, second, monkeypatch):
+    second()
+    first, again = (along(3, 4, seeds=seeds, banked=True) for seeds in (range(10), range(50, 60)))
+    late = {key: replace(one, revised=True) for key, one in first.items()}
+    assert "Rule, revised after these runs" in repr(judge("C900", late, again=again))
+    monkeypatch.setenv("TDNN_BUDGET", "smoke")
+    shutil.rmtree(lesson / "verdicts")
+    found = judge("C900", first, again=again)
+    assert found.verdict == "holds" and "all runs are from the evidence bank" in repr(found)
+    assert judge("C900", along(3, 4), again=again).verdict == "not judged on a smoke run"
+    assert not (lesson / "verdicts").exists()
+
+
+def test_reading_has_a_direction(lesson, ledger_of):
+    ledger_of(kind="reading", edition=2)
+    found = reading("C900", "It was.", "Author 2015", "right then, dated now")
+    assert found.verdict == "by reading: right then, dated now" and claims.records(LESSON)["C900"]["verdict"] in repr(
+        found
+    )
+    for direction in ("wrong", None):
+        with pytest.raises(ValueError, match="right then, dated now"):
+            reading("C900", "It was.", "Author 2015", direction)
 
 
 def test_exact_passes_refutes_and_fails_and_reading_names_its_source(lesson, ledger_of):
@@ -273,6 +390,8 @@ REFUTED = re.compile(r"refuted if (?:wholly|one(?: of them)? lies wholly) (\w+)"
 
 def contradictions(rule, decide):
     """Where the prose of a rule and its data don't say the same."""
+    if "at" in decide:
+        return contradictions_along(rule, decide)
     many, side, number, unit = HOLDS.search(rule).groups(default="")
     words = {"two": 2, "three": 3, "four": 4}
     parts = words.get(many, 2 if "olds if both" in rule else 1)  # "the", "both", "all three", "the other four"
@@ -291,11 +410,33 @@ def contradictions(rule, decide):
     return [what for what, agrees in said.items() if not agrees]
 
 
+def contradictions_along(rule, decide):
+    """The same for a claim of the second edition: every number and side of the data stands in the prose."""
+    text = rule.replace("−", "-").replace(",", "")
+    numbers = {float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", text)} | {0.0}
+    said = {
+        "threshold": {*each_part(decide, "than"), *each_part(decide, "smallest")} <= numbers,
+        "side": all(side in rule for side in each_part(decide, "expect")),
+        "axis": {key for key in decide["at"] if not isinstance(key, str)} <= numbers,
+        "seeds": len(decide["seeds"]) in numbers and not set(decide["seeds"]) & set(decide.get("again", ())),
+        "parts": decide["parts"] == 1 or (decide["needs"] == "one") == ("Holm" in rule),
+        "again": ("again" in decide) == ("gain" in rule),
+    }
+    return [what for what, agrees in said.items() if not agrees]
+
+
 def test_the_data_of_every_rule_say_what_its_prose_says():
     needed, free = {"parts", "unit", "smallest", "budgets", "seeds"}, {"expect", "than", "within", "repeats"}
+    along = {"at", "axis", "needs", "again", "again_at", "arms"}
     for row in EXPERIMENTS.values():
         decide = row["decide"]
-        assert needed <= set(decide) <= needed | free and set() < set(decide["budgets"]) <= {"standard", "full"}, row
+        optional = free | along if row.get("edition") == 2 else free
+        assert needed <= set(decide) <= needed | optional and set() < set(decide["budgets"]) <= {"standard", "full"}, (
+            row
+        )
+        if row.get("edition") == 2:
+            assert {"at", "axis", "needs"} <= set(decide) and decide["axis"] in AXES and len(decide["seeds"]) >= 10, row
+            assert decide["needs"] in ("all", "one") and len(decide.get("arms", [0])) in (1, decide["parts"]), row
         assert all(len(each_part(decide, name)) == decide["parts"] for name in ("unit", "smallest", "repeats")), row
         assert contradictions(row["rule"], decide) == [], row["id"]
     for claim, edit, caught in (
@@ -317,7 +458,19 @@ def test_every_recorded_verdict_follows_from_its_effects_and_the_ledger(lesson, 
     """Of each rule that is still the ledger's: that no claim is left without such a record, others test."""
     monkeypatch.setattr(session, "_lesson", path.stem)
     for claim, record in json.loads(path.read_text(encoding="utf-8")).items():
-        if record["effects"] and record["rule"] == EXPERIMENTS[claim]["rule"]:
+        if record["effects"] and record["rule"] == EXPERIMENTS[claim]["rule"] and "said" in record:
+            assert by_todays_rule(record, EXPERIMENTS[claim])
+            monkeypatch.setenv("TDNN_BUDGET", record["budget"])
+            decide, keys = EXPERIMENTS[claim]["decide"], {str(key): key for key in EXPERIMENTS[claim]["decide"]["at"]}
+            first, second = (
+                {keys[key]: [*map(from_record, effects)] for key, effects in record.get(part, {}).items()}
+                for part in ("effects", "again")
+            )
+            judge(claim, first, **({"again": second} if "again" in decide else {}))
+            again = json.loads(json.dumps(claims.records(path.stem)[claim]))
+            for part in ("verdict", "evidence", "measured", "effects", "again", "said", "same_again", "rule"):
+                assert again.get(part) == record.get(part), (claim, part)
+        elif record["effects"] and record["rule"] == EXPERIMENTS[claim]["rule"]:
             assert by_todays_rule(record, EXPERIMENTS[claim])
             monkeypatch.setenv("TDNN_BUDGET", record["budget"])
             judge(claim, *(Effect(**effect) for effect in record["effects"]))

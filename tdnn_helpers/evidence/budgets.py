@@ -59,8 +59,8 @@ def at_budget(runs: pd.DataFrame, budget: float) -> pd.DataFrame:
     if budget not in (known := runs["budget"].unique()):
         raise ValueError(f"nothing was run at {budget:g}, only at {', '.join(f'{one:g}' for one in known)}.")
     part = runs[runs["budget"] == budget].drop(columns="budget")
-    answers = {job: it for (one, *job), it in runs.attrs["answers"].items() if one == budget}
-    part.attrs = runs.attrs | {"answers": {tuple(job): it for job, it in answers.items()}}
+    answers = {(arm, seed): it for (one, arm, seed), it in runs.attrs["answers"].items() if one == budget}
+    part.attrs = runs.attrs | {"answers": answers}
     return part
 
 

@@ -51,8 +51,8 @@ def audit(*, seed: int, rows: int = 5) -> int:
 
 
 def write_claims() -> None:
-    """Write CLAIMS.md from the ledger and the recorded verdicts."""
-    (ROOT / "CLAIMS.md").write_text(claims.page(), encoding="utf-8")
+    """Write CLAIMS.md and its pictures from the ledger and the recorded verdicts."""
+    claims.write()
 
 
 def fork(repository: str) -> None:

@@ -11,10 +11,15 @@ from pathlib import Path
 import jinja2
 import nbformat
 
-from tdnn_helpers.evidence.claims import SYMBOLS, by_todays_rule, ledger
+from tdnn_helpers.evidence.claims import by_todays_rule, effects_of, ledger
+from tdnn_helpers.evidence.rules import each_part
+from tdnn_helpers.evidence.several import holm
+from tdnn_helpers.evidence.verdict import SYMBOLS
 
-from . import NOTEBOOKS
-from .lesson import verdicts_of
+from . import NOTEBOOKS, forests
+from .lesson import VERDICTS, kind_of, verdicts_of
+
+KINDS = {"exact": "Calculated", "experiment": "Measured", "reading": "Read"}
 
 
 def places(notebook: nbformat.NotebookNode) -> dict[str, str]:
@@ -43,6 +48,8 @@ def evidence(record: dict) -> str:
     """What was measured and from where on it counts; of a claim without measurements, what was calculated or read."""
     measured = "; ".join(record["measured"])
     text = f"{measured}. Holds if {record['evidence']}" if measured else record["evidence"]
+    if record.get("said"):
+        text = f"{record['said'][0].upper()}{record['said'][1:]}. {text}"
     return re.sub(r"(?<![\w.])-(?=\d)", "−", re.sub(r"\b0e\+00\b", "0", text))
 
 
@@ -52,9 +59,9 @@ def page(folder: Path = NOTEBOOKS) -> str:
     for path in sorted(folder.glob("*.ipynb")):
         where |= places(nbformat.read(path, as_version=4))
 
-    rows, counts, larger = [], Counter(), []
+    rows, counts, larger = [], {kind: Counter() for kind in KINDS}, []
     for name, claim in known.items():
-        counts[records[name]["verdict"] if name in records else "open"] += 1
+        counts[claim["kind"]][kind_of(records[name]["verdict"]) if name in records else "open"] += 1
         part = where.get(name, "").lower()
         place = f"lesson {int(claim['lesson'][:2])}" + f", {part}" * bool(part)
         rows.append(_row(claim, records.get(name), f"[{place}](notebooks/{claim['lesson']}.ipynb)"))
@@ -64,21 +71,89 @@ def page(folder: Path = NOTEBOOKS) -> str:
             machine += "; judged by an earlier version of the rule" * (not by_todays_rule(record, known[name]))
             larger.append(_row(known[name], record, _cell(machine)))
 
-    total = " · ".join(f"{SYMBOLS[name]} {name}: {counts[name]}" for name in SYMBOLS if name in counts)
+    totals = {
+        KINDS[kind]: f"{sum(found.values())} ({', '.join(f'{kind} {found[kind]}' for kind in order if found[kind])})"
+        for order in [(*VERDICTS, "open")]
+        for kind, found in counts.items()
+    }
     text = Path(__file__).with_name("claims.md.j2").read_text(encoding="utf-8")
     template = jinja2.Environment(trim_blocks=True).from_string(text)
     again = [claim | claim["reread"] for claim in known.values() if "reread" in claim]
-    kinds = Counter(claim["change"] for claim in again)
+    second = [claim | {"now": records.get(claim["id"], {}).get("verdict", "open")} for claim in known.values()
+              if "first" in claim]  # fmt: skip
+    adjusted = adjusted_p(records)
+    weak = [name for name, p in adjusted.items() if p >= 0.05]
     return template.render(
-        rows=rows, total=total, larger=larger, repairs=ledger()["repairs"], again=again,
-        missing=ledger().get("missing", []), same=len(rows) - len(again), kinds=kinds, cell=_cell,
+        rows=rows, totals=totals, larger=larger, repairs=ledger()["repairs"], again=again, second=second,
+        missing=ledger().get("missing", []), kinds=Counter(claim["change"] for claim in again), cell=_cell,
+        adjusted=adjusted, weak=weak, pictures=list(pictures(records, folder)),
     )  # fmt: skip
+
+
+def adjusted_p(records: dict[str, dict]) -> dict[str, float]:
+    """claim id → p-value of each measured claim that holds or is refuted, adjusted for their number (Holm): that the
+    effect lies on the threshold of its rule. Where several parts or budgets must all be so, the largest counts."""
+    found = {}
+    for claim in ledger()["claims"]:
+        record = records.get(claim["id"])
+        if claim["kind"] == "experiment" and record and kind_of(record["verdict"]) in ("holds", "refuted"):
+            groups = effects_of(record).values()
+            values = [_p_values(claim["decide"], group, kind_of(record["verdict"])) for group in groups]
+            if claim["decide"].get("needs") == "one":
+                found[claim["id"]] = max(min(holm(group)) for group in values)
+            else:  # what is refuted by one part is so by its smallest
+                refuted = record["verdict"] == "refuted here"
+                found[claim["id"]] = max((min if refuted else max)(group) for group in values)
+    return dict(zip(found, map(float, holm(list(found.values()))), strict=True))
+
+
+def _p_values(rule: dict, effects: list, kind: str) -> list[float]:
+    if "within" in rule:
+        ends = [(effect.p(-rule["within"]), effect.p(rule["within"])) for effect in effects]
+        return [max(pair) if kind == "holds" else min(pair) for pair in ends]
+    return [effect.p(than) for effect, than in zip(effects, each_part(rule, "than"), strict=True)]
+
+
+def pictures(records: dict[str, dict], folder: Path = NOTEBOOKS) -> dict[str, bytes]:
+    """lesson → the forest of its measured claims, as PNG. The one that lies in ``folder`` is taken while it shows what
+    the records say."""
+    lessons: dict[str, list[dict]] = {}
+    for claim in ledger()["claims"]:
+        if claim["kind"] == "experiment" and claim["id"] in records:
+            lessons.setdefault(claim["lesson"], []).append(claim)
+    found = {}
+    for lesson, rows in sorted(lessons.items()):
+        path = folder / "verdicts" / f"{lesson}.png"
+        old = path.read_bytes() if path.exists() else None
+        if old and forests.shown_by(old) == forests.digest(rows, records):
+            found[lesson] = old
+        elif png := forests.picture(rows, records):
+            found[lesson] = png
+    return found
+
+
+def whole(folder: Path = NOTEBOOKS) -> list[dict]:
+    """The ledger's claims with what is recorded of each: verdict, effects, and the adjusted p-value."""
+    records = settled(folder)
+    adjusted = adjusted_p(records)
+    return [
+        claim | {"record": records.get(claim["id"]), "adjusted_p": adjusted.get(claim["id"])}
+        for claim in ledger()["claims"]
+    ]
+
+
+def write(folder: Path = NOTEBOOKS) -> None:
+    """Write CLAIMS.md, and the forests that it shows."""
+    for lesson, png in pictures(settled(folder), folder).items():
+        (folder / "verdicts" / f"{lesson}.png").write_bytes(png)
+    (folder.parent / "CLAIMS.md").write_text(page(folder), encoding="utf-8")
 
 
 def _row(claim: dict, record: dict | None, last: str) -> list[str]:
     verdict = record["verdict"] if record else "open"
     measured = evidence(record) if record and verdict != "open" else ""
-    texts = (claim["id"], claim["section"], claim["claim"], measured, f"{SYMBOLS[verdict]} {verdict}{_fate(claim)}")
+    sign = f"{SYMBOLS[verdict]} {verdict.removesuffix(' here').removesuffix(' at this scale')}"
+    texts = (claim["id"], claim["section"], claim["claim"], measured, f"{sign}{_fate(claim)}")
     return [*map(_cell, texts), last]
 
 

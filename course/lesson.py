@@ -11,7 +11,14 @@ import nbformat
 from . import NOTEBOOKS
 
 TIME = re.compile(r"(<!-- time -->).*?(<!-- /time -->)")  # the place in a lesson's first cell that tells its cost
-VERDICTS = ("holds", "refuted", "not shown", "settled by reading")  # a verdict's first words; the rest says how
+VERDICTS = {  # the kinds that are counted, each with the first words of its verdicts; the rest of these says how
+    "holds": ("holds",),
+    "refuted": ("refuted",),
+    "depends": ("depends on",),
+    "not shown": ("not shown",),
+    "by reading": ("by reading", "settled by reading"),
+    "cannot be tested": ("cannot be tested",),
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,11 @@ def cost(measured: dict) -> str:
     return f"{time} on " + (f"{cpus} CPU core{'s' if cpus > 1 else ''}" if machine == "cpu" else machine)
 
 
+def kind_of(verdict: str) -> str:
+    """One of VERDICTS, or "open"."""
+    return next((kind for kind, words in VERDICTS.items() if verdict.startswith(words)), "open")
+
+
 def verdicts_of(notebook: Path) -> dict[str, dict]:
     """claim id → the verdict that the run of a lesson recorded beside its notebook; empty if there are none."""
     path = notebook.parent / "verdicts" / f"{notebook.stem}.json"
@@ -68,7 +80,7 @@ def read_lesson(path: Path) -> Lesson:
     title = re.search(r"^# +(.+)$", text, re.MULTILINE)
     # The description is the first paragraph of plain prose: no heading, badge, picture, table, list or HTML.
     prose = [part for part in re.split(r"\n\s*\n", text) if re.match(r"[\w\"“_$`(]|\*\S", part)]
-    kinds = (kind for row in verdicts_of(path).values() for kind in VERDICTS if row["verdict"].startswith(kind))
+    kinds = map(kind_of, (row["verdict"] for row in verdicts_of(path).values()))
     return Lesson(
         path=path,
         title=title[1].strip() if title else path.stem,

@@ -18,9 +18,10 @@ def marked(text: str, mark: str, content: str) -> str:
 
 def with_table(text: str) -> str:
     """The README's text with its table of lessons renewed: a row each, with its last measured time and its verdicts."""
-    rows = ["| lesson | measured | claims: hold / refuted / not shown / by reading | |", "|---|---|---|---|"]
+    kinds = [kind for kind in VERDICTS if any(lesson.verdicts[kind] for lesson in lessons())]
+    rows = [f"| lesson | measured | claims: {' / '.join(kinds)} | |", "|---|---|---|---|"]
     for lesson in lessons():
-        counts = " / ".join(str(lesson.verdicts[verdict]) for verdict in VERDICTS) if lesson.verdicts else "–"
+        counts = " / ".join(str(lesson.verdicts[verdict]) for verdict in kinds) if lesson.verdicts else "–"
         name = lesson.path.name
         rows.append(f"| [{lesson.title}](notebooks/{name}) | {lesson.cost} | {counts} | {badge(name)} |")
     return marked(text, "lessons", "\n".join(rows))

@@ -44,11 +44,6 @@ def ledger_of(monkeypatch):
     return only
 
 
-def from_record(effect):
-    """An effect as it was before it was written as JSON."""
-    return Effect(**{name: tuple(value) if isinstance(value, list) else value for name, value in effect.items()})
-
-
 def joined(folder):
     return json.loads((folder / "verdicts" / f"{LESSON}.json").read_text(encoding="utf-8"))
 
@@ -162,7 +157,7 @@ def test_a_verdict_of_the_second_edition_is_one_along_an_axis(lesson, second, fi
     assert claims.records(LESSON)["C900"]["same_again"] == ("again: same" in found.said)
     record = json.loads(json.dumps(claims.records(LESSON)["C900"]))
     assert record["verdict"] == verdict and list(record["effects"]) == ["100", "1000"] and "said" in record
-    assert from_record(record["effects"]["100"][0]) == along(*first)[100]
+    assert claims.effects_of(record)["100"] == [along(*first)[100]]
     html = found._repr_html_()
     assert html.index("It is so.") < html.index("<details>") < html.index("Rule, written before the runs")
 
@@ -463,7 +458,7 @@ def test_every_recorded_verdict_follows_from_its_effects_and_the_ledger(lesson, 
             monkeypatch.setenv("TDNN_BUDGET", record["budget"])
             decide, keys = EXPERIMENTS[claim]["decide"], {str(key): key for key in EXPERIMENTS[claim]["decide"]["at"]}
             first, second = (
-                {keys[key]: [*map(from_record, effects)] for key, effects in record.get(part, {}).items()}
+                {keys[key]: effects for key, effects in claims.effects_of(record, part).items()}
                 for part in ("effects", "again")
             )
             judge(claim, first, **({"again": second} if "again" in decide else {}))

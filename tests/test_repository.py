@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from course import NOTEBOOKS, ROOT, claims, readme
+from course import NOTEBOOKS, ROOT, claims, forests, readme
 from course.address import badge, setup_cell
 from course.pages.drawing import TEXTS
 from course.stale import digest
@@ -223,8 +223,52 @@ def test_a_claim_whose_rule_has_changed_is_open_and_its_larger_run_says_so(monke
     for edit in ({}, {"rule": "Another."}, {"decide": known[name]["decide"] | {"unit": "furlongs"}}):
         monkeypatch.setattr(claims, "ledger", lambda new=known[name] | edit: {"claims": [new], "repairs": []})
         page = claims.page(tmp_path)
-        assert ("1 claims. … open: 1" in page) == ("judged by an earlier version of the rule" in page) == bool(edit)
+        assert ("Measured: 1 (open 1)" in page) == ("judged by an earlier version of the rule" in page) == bool(edit)
         assert claims.settled(tmp_path) == ({} if edit else {name: record})
+
+
+def test_the_forests_lie_there_as_the_records_say():
+    records = claims.settled()
+    drawn = claims.pictures(records)
+    for lesson, png in drawn.items():
+        assert (NOTEBOOKS / "verdicts" / f"{lesson}.png").read_bytes() == png, f"{lesson}: run make claims"
+    assert set(drawn) == {path.stem for path in (NOTEBOOKS / "verdicts").glob("*.png")}
+
+
+def test_a_forest_has_the_claimed_side_on_the_right_and_counts_in_smallest_effects():
+    rule = {"parts": 2, "expect": ["above", "below"], "than": [1, 0], "smallest": [2, None], "unit": "pp"}
+    effect = dict(mean=5.0, low=3.0, high=7.0, n=5, unit="pp", what="x")
+    ((name, line),) = forests.lines_of({"id": "C900", "decide": rule}, {"effects": {"150": [effect, effect]}})
+    assert (name, line.low, line.mean, line.high) == ("C900 at 150", 1, 2, 3)
+    claim = {"id": "C900", "decide": {"parts": 1, "expect": "below", "than": 0, "smallest": 2, "unit": "pp"}}
+    record = {"effects": [effect], "verdict": "refuted here"}
+    ((_, line),) = forests.lines_of(claim, record)
+    assert (line.low, line.high) == (-3.5, -1.5)
+    png = forests.picture([claim], {"C900": record})
+    assert forests.shown_by(png) == forests.digest([claim], {"C900": record})
+    other = record | {"effects": [effect | {"mean": 5.1}]}
+    assert forests.digest([claim], {"C900": other}) != forests.shown_by(png)
+
+
+def test_adjusted_p_values_count_all_parts_that_must_hold(monkeypatch):
+    def effect(mean):
+        return dict(mean=mean, low=mean - 1, high=mean + 1, n=10, unit="pp")
+
+    sure, hardly = effect(9.0), effect(1.05)  # p is 6e-9 and 0.04
+    rule = {"expect": "above", "than": 0, "unit": "pp"}
+    wanted = {
+        "C901": (rule | {"parts": 1}, [sure], "holds here", True),
+        "C902": (rule | {"parts": 2}, [sure, hardly], "holds here", False),  # both must hold
+        "C903": (rule | {"parts": 2, "needs": "one"}, {"100": [sure, hardly]}, "holds", True),
+        "C904": (rule | {"parts": 1}, {"100": [sure], "300": [hardly]}, "holds", False),  # at each budget
+        "C905": (rule | {"parts": 2}, [effect(-9.0), hardly], "refuted here", True),
+        "C906": ({"within": 2, "parts": 1, "unit": "pp"}, [effect(0.9)], "holds here", False),
+        "C907": (rule | {"parts": 1}, [hardly], "not shown at this scale", None),
+    }
+    rows = [{"id": name, "kind": "experiment", "decide": decide} for name, (decide, *_) in wanted.items()]
+    monkeypatch.setattr(claims, "ledger", lambda: {"claims": rows})
+    found = claims.adjusted_p({name: {"effects": kept, "verdict": word} for name, (_, kept, word, _) in wanted.items()})
+    assert {name: p < 0.05 for name, p in found.items()} == {n: it[3] for n, it in wanted.items() if it[3] is not None}
 
 
 def test_a_claim_has_its_place_in_the_notebook():

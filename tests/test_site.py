@@ -95,7 +95,14 @@ def test_a_page_has_one_title_and_its_contents(page):
 
 def test_the_claims_have_a_page_that_links_to_the_lessons(site):
     page = parsed(site / "claims.html")
-    first, again, missing = page.select("table")
+    *_, second, again, missing = page.select("table")
+    first = page.select_one("table")
+    assert [row.td.get_text() for row in second.select("tbody tr")] == [
+        row["id"] for row in ledger()["claims"] if "first" in row
+    ]
+    assert [row["id"] for row in json.loads((site / "claims.json").read_text(encoding="utf-8"))] == [
+        row["id"] for row in ledger()["claims"]
+    ]
     rows = first.select("tbody tr")
     assert [row.td.get_text() for row in missing.select("tbody tr")] == [row["id"] for row in ledger()["missing"]]
     reread = [row for row in ledger()["claims"] if "reread" in row]
@@ -104,7 +111,7 @@ def test_the_claims_have_a_page_that_links_to_the_lessons(site):
     assert {row.td.get_text() for row in rows if "measured again" in row.get_text()} <= changed
     assert len(rows) == len(ledger()["claims"]) and page.find("h1").get_text().startswith("What the paper claims")
     assert rows[0].find("a")["href"] == f"{ledger()['claims'][0]['lesson']}.html"
-    known = rf"\w+\.html$|#|{re.escape(repository())}/blob/{ref()}/README\.md#"
+    known = rf"\w+\.html$|claims\.json$|#|{re.escape(repository())}/blob/{ref()}/README\.md#"
     assert [link for link in page.main.find_all("a") if not re.match(known, link["href"])] == []
     assert parsed(site / "index.html").find("a", href="claims.html")
 

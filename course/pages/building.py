@@ -1,5 +1,7 @@
 """Draws executed notebooks as a site that needs no network."""
 
+import base64
+import json
 import re
 import shutil
 from collections import Counter
@@ -23,8 +25,13 @@ def draw_claims(source: Path, headings: dict[str, list]) -> str:
         ids = [id for _, id, _ in headings.get(name, []) if part and (id == part or id.startswith(f"{part}-"))]
         return f'href="{name}.html{"#" + ids[0] if ids else ""}">{link[0].partition(">")[2]}'
 
+    def embedded(link: re.Match) -> str:
+        return f"](data:image/png;base64,{base64.b64encode(forests[link[1]]).decode('ascii')})"
+
     # On the site the lessons lie beside the page, as they do for the links of a notebook.
-    text = claims.page(source).replace("](notebooks/", "](").replace("](README", "](../README")
+    forests = claims.pictures(claims.settled(source), source)
+    text = re.sub(r"\]\(notebooks/verdicts/(\w+)\.png\)", embedded, claims.page(source))
+    text = text.replace("](notebooks/", "](").replace("](README", "](../README")
     before, end, after = drawn(text).partition("</table>")
     before = re.sub(r"<td>(C\d{3})</td>", r'<td id="\1">\1</td>', before)
     return re.sub(r'href="(\w+)\.html">lesson \d+(?:, ([^<]+))?', to_part, before) + end + after
@@ -66,7 +73,9 @@ def build(notebooks: Path, site: Path) -> None:
     for name, template in {"teaching": "teaching.html", "handbook": "text.html"}.items():
         body = drawn((TEXTS / f"{name}.md").read_text(encoding="utf-8"))
         write(name, template, kind=name, title=name.capitalize(), body=body)
-    write("claims", "text.html", kind="claims", title="What the paper claims", body=draw_claims(notebooks, found))
+    write("claims", "claims.html", kind="claims", title="What the paper claims", body=draw_claims(notebooks, found))
+    whole = json.dumps(claims.whole(notebooks), indent=1, ensure_ascii=False)
+    (site / "claims.json").write_text(whole, encoding="utf-8")
     committed = {claim: record["verdict"] for claim, record in claims.settled().items()}
     write("cheat_sheet", "text.html", kind="cheat_sheet", title="Cheat sheet", body=draw_cheat_sheet(committed))
     about, entries = glossary.entries()

@@ -7,9 +7,9 @@ printed only while the runs in notebooks/ have settled these claims in this way.
 import re
 from collections.abc import Mapping
 
-from tdnn_helpers.evidence.claims import SYMBOLS
+from tdnn_helpers.evidence.verdict import SYMBOLS
 
-from ..lesson import VERDICTS
+from ..lesson import VERDICTS, kind_of
 from .drawing import TEXTS
 
 _WORDS = "|".join(VERDICTS)
@@ -40,7 +40,7 @@ def grounds(advice: str) -> dict[str, list[str]]:
 
 def supported(advice: str, verdicts: Mapping[str, str]) -> bool:
     """Whether all claims of a piece of advice are settled as it says. `verdicts`: claim id → verdict."""
-    return all(verdicts.get(claim, "open").startswith(tuple(words)) for claim, words in grounds(advice).items())
+    return all(kind_of(verdicts.get(claim, "open")) in words for claim, words in grounds(advice).items())
 
 
 def page(verdicts: Mapping[str, str], text: str) -> str:

@@ -183,6 +183,17 @@ def records(lesson: str) -> dict[str, dict]:
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("C*.json"))}
 
 
+def effects_of(record: Mapping[str, Any], part: str = "effects") -> dict[str, list[Effect]]:
+    """The effects in a record: key → one for each part of the rule (of the first edition, all are at "")."""
+    found = record.get(part, {})
+    groups = found if isinstance(found, dict) else {"": found}
+    tuples = ("seeds", "arms")
+    return {
+        key: [Effect(**{name: tuple(it) if name in tuples else it for name, it in one.items()}) for one in group]
+        for key, group in groups.items()
+    }
+
+
 def by_todays_rule(record: Mapping[str, Any], claim: Mapping[str, Any]) -> bool:
     """Whether a record was settled by the rule that the ledger holds now, in prose and as data.
 
@@ -193,7 +204,7 @@ def by_todays_rule(record: Mapping[str, Any], claim: Mapping[str, Any]) -> bool:
     if "decide" in record or not record["effects"]:
         return record.get("decide") == claim.get("decide")
     try:
-        effects = [Effect(**effect) for effect in record["effects"]]
+        effects = effects_of(record)[""]
         check_effects(claim, effects)
     except ValueError:
         return False

@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import json
 import os
 import sys
 from pathlib import Path
@@ -41,13 +42,20 @@ def evidence(lessons: list[str], *, minutes: float = float("inf"), estimate: boo
     return failed if estimate else experiments.make(paths, minutes)
 
 
-def audit(*, seed: int, rows: int = 5) -> int:
+def audit(*, seed: int, rows: int = 5, begin: bool = False) -> int:
     """Run rows of the evidence bank again that your seed draws, and say how far they are from what comes out here.
 
-    Exit code 1 if one of them could not be run again. Numbers may differ on another machine; the spread over seeds says
-    how much matters.
+    --begin runs only the first ten updates of each. Exit code 1 if one of them could not be run again. Numbers may
+    differ on another machine; the spread over seeds says how much matters.
     """
-    return experiments.audit(seed, rows)
+    return experiments.audit(seed, rows, begin=begin)
+
+
+def beginnings(note: Path, lessons: list[str]) -> None:
+    """Write the keys and the first losses of the arms of a lesson's experiments into a file, as JSON. `renew` asks it
+    of an older tree."""
+    (path,) = running.paths_of(lessons)
+    note.write_text(json.dumps(experiments.keys(path, experiments.REPLAYED)), encoding="utf-8")
 
 
 def write_claims() -> None:
@@ -72,7 +80,7 @@ def setup() -> None:
 
 
 COMMANDS = {"run": run, "redraw": redraw, "pages": building.build, "claims": write_claims, "readme": readme.write}
-COMMANDS |= {"evidence": evidence, "audit": audit}
+COMMANDS |= {"evidence": evidence, "audit": audit, "beginnings": beginnings}
 COMMANDS |= {"stale": stale.say, "renew": renewal.renew, "new": scaffold.make}
 COMMANDS |= {"fork": fork, "release": release, "setup": setup}
 

@@ -1,12 +1,16 @@
 """Makes the rows of the evidence bank, and audits them: runs the cells of lessons that are tagged "experiment"."""
 
 import io
+import json
 import linecache
 import os
 import random
+import subprocess
 import sys
+import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
@@ -16,6 +20,7 @@ import nbformat
 from .running import paths_of
 
 TAG = "experiment"
+REPLAYED = 20  # updates that must be the same before a row gets a new key
 
 
 def cells_of(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -97,16 +102,16 @@ def make(paths: list[Path], minutes: float) -> int:
     return failed
 
 
-def audit(seed: int, rows: int) -> int:
-    """Runs rows of the bank again, drawn by the seed among those of this budget, and says how far each is from what
-    came out now; returns how many could not be run again. The same seed draws the same rows on every machine."""
-    from tdnn_helpers.evidence import bank, making
-    from tdnn_helpers.session import budget
+def audit(seed: int, rows: int, *, begin: bool = False) -> int:
+    """Runs rows of the bank again, drawn by the seed, and says how far each is from what came out now; returns how many
+    could not be run again. The same seed draws the same rows on every machine. ``begin``: only the first ten updates.
+    """
+    from tdnn_helpers.evidence import bank, making, portable
 
-    pool = [(path, row) for path in paths_of() for row in bank.read(path.stem) if row["budget"] == budget()]
+    pool = [(path, row) for path in paths_of() for row in bank.read(path.stem) if row["budget"] == portable.size()]
     drawn = random.Random(seed).sample(pool, min(rows, len(pool)))
     checks = [row["check"] for _, row in drawn]
-    with told(" ".join(["audit", *checks])):
+    with told(" ".join(["begin" if begin else "audit", *checks])):
         for path in sorted({path for path, _ in drawn}):
             for error in execute(path):
                 if not isinstance(error, making.NotRun):
@@ -116,6 +121,58 @@ def audit(seed: int, rows: int) -> int:
         what = f'{path.stem}, {row["comparison"]}, "{row["arm"]}" with seed {row["seed"]}'
         print(f"{what}: {found or 'not run again, because no cell makes this row any more'}", flush=True)
     return said.count(None)
+
+
+def keys(path: Path, updates: int = 0) -> dict[str, dict[str, list[str]]]:
+    """comparison → {arm: [its key now, its first losses with its first seed]} for the cells of a lesson; without
+    updates nothing is run, and the losses are ""."""
+    from tdnn_helpers.evidence import making
+
+    making.replayed.clear()
+    with told(f"replay {updates}"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for error in execute(path):
+            if not isinstance(error, making.NotRun):
+                _failed(path, error)
+    found: dict[str, dict[str, list[str]]] = {}
+    for (comparison, arm), said in making.replayed.items():
+        found.setdefault(comparison, {})[arm] = list(said)
+    return found
+
+
+def renew_rows(path: Path, tree: Path) -> tuple[int, list[str]]:
+    """Give the rows of a lesson the keys that its arms have now, where the first updates of an arm are the same to the
+    last bit in an older tree of the course. Returns how many rows were renewed, and which arms were not.
+
+    The older tree computes for itself, so it must have `python -m course beginnings`.
+    """
+    from tdnn_helpers.evidence import bank
+
+    rows = bank.read(path.stem)
+    now = keys(path) if rows else {}
+    late = [row for row in rows if row["key"] != now.get(row["comparison"], {}).get(row["arm"], ("",))[0]]
+    if not late:
+        return 0, []
+    with tempfile.TemporaryDirectory() as folder:
+        note, own = Path(folder, "then.json"), os.environ | {"PYTHONPATH": str(tree), "TDNN_STORE": "0"}
+        words = [sys.executable, "-m", "course", "beginnings", str(note), path.stem]
+        done = subprocess.run(words, cwd=tree, env=own, capture_output=True, text=True)
+        if done.returncode:
+            raise ValueError(f"the older tree cannot run its experiments: {done.stderr.strip()[-500:]}")
+        then, now = json.loads(note.read_text(encoding="utf-8")), keys(path, REPLAYED)
+    missed, renewed = set(), []
+    for row in rows:
+        old, new = (found.get(row["comparison"], {}).get(row["arm"], ("", "")) for found in (then, now))
+        if row["key"] == new[0]:
+            renewed.append(row)
+        elif row["key"] == old[0] and old[1] == new[1] != "":
+            renewed.append(row | {"key": new[0]})
+        else:
+            missed.add(f"{row['comparison']}, {row['arm']}")
+            renewed.append(row)
+    count = sum(one is not other for one, other in zip(rows, renewed))
+    bank.replace(path.stem, renewed)
+    return count, sorted(missed)
 
 
 def _failed(path: Path, error: Exception) -> int:

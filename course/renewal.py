@@ -20,7 +20,7 @@ import nbformat
 
 from tdnn_helpers.evidence.definitions import Definitions
 
-from . import ROOT
+from . import ROOT, experiments
 from .running import execute, paths_of
 from .stale import digest, stamp
 
@@ -130,8 +130,17 @@ def renew(old: str, lessons: list[str]) -> int:
 
     Equal digests of both trees are a proof: code only moved. Else the lesson runs at the smoke budget in both trees,
     and all outputs must be equal, but for durations. A lesson that fails the proof needs `make claims LESSONS=…`.
+    Rows of the evidence bank keep up with their arms where the first 20 updates are equal to the bit in both trees.
     """
     now, missed = Definitions(ROOT / "tdnn_helpers"), 0
+    with tree_of(old) as tree:
+        for path in paths_of(lessons):
+            count, lost = experiments.renew_rows(path, tree)
+            missed += len(lost)
+            if count or lost:
+                print(f"{path.stem}: {count} rows of the bank are renewed", flush=True)
+            for arm in lost:
+                print(f"  NOT those of {arm}: make evidence LESSONS={path.stem}", flush=True)
     digests = {path: digest(nbformat.read(path, as_version=4), now) for path in paths_of(lessons)}
     with tree_of(old) as tree:
         then, known = Definitions(tree / "tdnn_helpers"), up_to_date(tree)

@@ -1,17 +1,24 @@
 """Which lessons show results that are older than their code?"""
 
+import re
+
 import nbformat
 
+from tdnn_helpers.evidence import bank
 from tdnn_helpers.evidence.definitions import Definitions
 
 from . import NOTEBOOKS, ROOT
 
 
 def digest(notebook: nbformat.NotebookNode, package: Definitions) -> str:
-    """Twelve hexadecimal digits for what the results of a notebook follow from: its code, and the definitions of the
-    package that it reaches. The setup cell, which holds the repository's address, does not count."""
+    """Twelve hexadecimal digits for what the results of a notebook follow from: its code, the definitions of the
+    package that it reaches, and its rows of the evidence bank. The setup cell, which holds the repository's address,
+    does not count."""
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    return package.of_code("\n".join(cell.source for cell in cells if "setup" not in cell.metadata.get("tags", [])))
+    code = "\n".join(cell.source for cell in cells if "setup" not in cell.metadata.get("tags", []))
+    lesson = re.search(r"""start\(["'](\w+)["']""", code)
+    rows = bank.content(lesson[1]) if lesson else ""
+    return package.of_code(code + (f"\n_rows = {rows!r}" if rows else ""))
 
 
 def stamp(notebook: nbformat.NotebookNode) -> str | None:

@@ -107,6 +107,99 @@ def test_an_audit_says_how_far_a_row_is_and_which_rows_no_cell_makes(course, cap
             main(["audit", *words])
 
 
+TRAINED = """
+import torch
+from tdnn_helpers.data import load
+from tdnn_helpers.models import mlp
+from tdnn_helpers.train import fit, sgd
+pool = load("fashion-mnist").take(200, seed=0)
+
+def trained(rate, steps=30):
+    def arm(seed):
+        train = pool.take(60, seed=seed)
+        return fit(mlp(train, hidden=(4,)), train, steps=steps, batch_size=8, optimizer=sgd(rate), seed=seed)
+    return arm
+
+def answered(share):
+    def arm(seed):
+        return {"test accuracy": share}
+    return arm
+"""
+COMPARED = 'compare({"slow": trained(0.01), "fast": trained(0.1), "sure": answered(0.5)}, 2, bank="rates", workers=1)'
+
+
+@pytest.fixture
+def trees(course, tmp_path, monkeypatch):
+    """Two folders with the lesson 01_one and its package's code: (the new one's notebook, the old tree)."""
+    cells = [cell(SETUP), cell(TRAINED), cell(COMPARED, "experiment")]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "01_one.ipynb")
+    tree = tmp_path / "tree"
+    (tree / "notebooks").mkdir(parents=True)
+    for name in ("course", "tdnn_helpers", "data", "pyproject.toml"):
+        (tree / name).symlink_to(ROOT / name)
+    (tree / "notebooks" / "01_one.ipynb").write_bytes((tmp_path / "01_one.ipynb").read_bytes())
+    # The old tree finds its own notebooks, and reads the same bank.
+    runner = "import sys; from pathlib import Path; from course import running; from course.__main__ import main\n"
+    runner += f"running.NOTEBOOKS = Path({str(tree / 'notebooks')!r}); sys.exit(main(sys.argv[1:]))"
+    program = [sys.executable, "-c", runner]
+    run = subprocess.run
+    monkeypatch.setattr(
+        experiments.subprocess, "run", lambda words, **how: run([*program, *words[3:]], **how | {"cwd": tree})
+    )
+    assert main(["evidence"]) == 0 and len(rows()) == 6
+    return tmp_path / "01_one.ipynb", tree
+
+
+def changed(path, old, new):
+    book = nbformat.read(path, as_version=4)
+    assert any(old in one.source for one in book.cells)
+    for one in book.cells:
+        one.source = one.source.replace(old, new)
+    nbformat.write(book, path)
+
+
+def test_rows_follow_an_edit_that_changes_no_bit(trees):
+    path, tree = trees
+    before = bank.read("01_one")
+    content = bank.content("01_one")
+    assert experiments.renew_rows(path, tree) == (0, [])
+    changed(path, "steps=steps, batch_size=8", "batch_size=8, steps=steps")
+    assert experiments.renew_rows(path, tree) == (4, [])
+    after = bank.read("01_one")
+    assert [row["key"] == old["key"] for row, old in zip(after, before)] == [row["arm"] == "sure" for row in after]
+    drop = ("key", "check")
+    assert [{n: v for n, v in row.items() if n not in drop} for row in after] == [
+        {n: v for n, v in row.items() if n not in drop} for row in before
+    ]
+    assert bank.content("01_one") == content and main(["evidence", "--estimate"]) == 0
+    assert main(["audit", "--seed", "0", "--rows", "6"]) == 0
+
+
+@pytest.mark.parametrize(("old", "new", "lost"), [
+    ("batch_size=8", "batch_size=9", ["rates, fast", "rates, slow"]),
+    ("trained(0.1)", "trained(0.10001)", ["rates, fast"]),
+    ('{"test accuracy": share}', '{"test accuracy": share + 1e-9}', []),  # six digits are kept, and they are the same
+    ('{"test accuracy": share}', '{"test accuracy": share + 1e-3}', ["rates, sure"]),
+])  # fmt: skip
+def test_rows_of_another_result_are_not_renewed(trees, old, new, lost):
+    path, tree = trees
+    text = bank.path_of("01_one").read_bytes()
+    changed(path, old, new)
+    assert experiments.renew_rows(path, tree) == (2 * (not lost), lost)
+    assert (bank.path_of("01_one").read_bytes() == text) == bool(lost)
+
+
+def test_the_first_updates_of_rows_are_run_again(trees, capsys):
+    assert main(["audit", "--seed", "3", "--rows", "6", "--begin"]) == 0
+    assert capsys.readouterr().out.count("the same to the last digit") == 6
+    made = bank.read("01_one")
+    bank.replace(
+        "01_one", [row | {"losses": [row["losses"][0] + 0.25, *row["losses"][1:]]} for row in made if row["losses"]]
+    )
+    assert main(["audit", "--seed", "3", "--rows", "6", "--begin"]) == 0
+    assert capsys.readouterr().out.count("the first losses by 0.25 at most") == 4
+
+
 @pytest.mark.parametrize(("old", "left"), [("session = start", []), ("rates = compare", []), ("best = ", ROWS[2:])])
 def test_a_cell_that_fails_is_told_and_the_next_lesson_goes_on(course, capsys, old, left):
     course((old, f"oops\n{old}"))

@@ -77,9 +77,25 @@ def add(lesson: str, rows: Iterable[Row]) -> None:
     path = path_of(lesson)
     path.parent.mkdir(parents=True, exist_ok=True)
     with one_at_a_time(path):
-        both = [("an older line", row) for row in read(lesson)] + [("the new row", row) for row in rows]
-        kept = sorted(_collapsed(path, both), key=lambda row: [row[name] for name in IDENTITY])
-        write_whole(path, "".join(f"{_line(row)}\n" for row in kept).encode(), alone=True)
+        _write(path, [("an older line", row) for row in read(lesson)] + [("the new row", row) for row in rows])
+
+
+def _write(path: Path, rows: list[tuple[str, Row]]) -> None:
+    kept = sorted(_collapsed(path, rows), key=lambda row: [row[name] for name in IDENTITY])
+    write_whole(path, "".join(f"{_line(row)}\n" for row in kept).encode(), alone=True)
+
+
+def replace(lesson: str, rows: Iterable[Row]) -> None:
+    """Put these rows in the place of those that a lesson has. ValueError as :func:`add`."""
+    path = path_of(lesson)
+    with one_at_a_time(path):
+        _write(path, [("a row", row) for row in rows])
+
+
+def content(lesson: str) -> str:
+    """Twelve hexadecimal digits for the results that a lesson's rows hold; "" without rows."""
+    rows = [[row[name] for name in IDENTITY if name != "key"] + [result_of(row)] for row in read(lesson)]
+    return digest(_json(sorted(rows)).encode())[:12] if rows else ""
 
 
 def check_of(row: Row) -> str:

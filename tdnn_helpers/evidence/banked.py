@@ -20,7 +20,7 @@ from .bank import Finished, Row
 from .store import digests
 
 VARIABLE = "TDNN_EVIDENCE"
-MODES = ("read", "estimate", "make", "audit")  # .making tells what they mean
+MODES = ("read", "estimate", "make", "audit", "begin", "replay")  # .making tells what they mean
 LIVE = 45.0  # seconds of live twins in one process, by the recorded seconds
 OWN_SEEDS = 3  # of a reader's own run
 Job = tuple[str, int]  # arm, seed
@@ -54,7 +54,9 @@ class Banked:
         self.changed = [arm for arm in arms if self.keys.get(arm) not in known]
         self.own = bool(self.mode == "read" and self.rows and self.changed)
         self.seeds = seeds[:OWN_SEEDS] if self.own else seeds
-        self.taken = {} if self.own else fitting(self.rows, self.keys, self.arms, seeds, self.here)
+        # A replay asks what the arms do now, so the rows may be of older ones.
+        keys = {row["arm"]: row["key"] for row in self.rows} if self.mode == "replay" else self.keys
+        self.taken = {} if self.own else fitting(self.rows, keys, self.arms, seeds, self.here)
         self.revised = any(row["rule"] != self.rule for row in self.taken.values())
 
     def row(self, run: Finished) -> Row:
@@ -85,7 +87,7 @@ class Banked:
     def twin(self, run: Callable[[str, int, int], Row]) -> dict[str, Any]:
         """The cheapest row that was taken is run here once, by ``run(arm, seed, threads)``, and laid beside it.
 
-        Says and returns what :func:`compared` finds, with "arm", "seed", and the machines "there" and "here"; an empty
+        Returns what :func:`compared` finds, with "arm", "seed", and the machines "there" and "here"; an empty
         dictionary where nothing was run: on a smoke run, where nothing was taken, or where it would take too long.
         """
         if self.mode != "read" or session.budget() == "smoke":
@@ -98,16 +100,23 @@ class Banked:
         if cheapest is None:
             return {}
         arm, seed, seconds = cheapest["arm"], cheapest["seed"], cheapest["seconds"]
-        what = f'{self.name}, "{arm}" with seed {seed}'
         if (place := (cheapest["key"], seed)) not in _twins:
-            left = LIVE - sum(spent for _, spent in _twins.values())
-            if seconds > left:
-                print(f"{what}: not run here beside its row, as it takes {seconds:.0f} s and {left:.0f} s are left.")
+            if seconds > LIVE - sum(spent for _, spent in _twins.values()):
                 return {}
             _twins[place] = run(arm, seed, cheapest["threads"]), seconds
         found = compared(_twins[place][0], cheapest, self.rows)
-        print(f"{what}, run here beside its row: {found['said']}.", flush=True)
         return {"arm": arm, "seed": seed, "there": cheapest["machine"], "here": self.here} | found
+
+    def origin(self, twin: Mapping[str, Any], made_here: int) -> str:
+        """Where the runs come from, such as "rates: 20 runs from the bank (NVIDIA H100, torch 2.15.0)."""
+        kinds = Counter((row["machine"], row["versions"].get("torch", "?")) for row in self.taken.values())
+        made = "; ".join(f"{machine}, torch {torch}" for (machine, torch), _ in kinds.most_common())
+        text = f"{self.name}: {len(self.taken)} runs from the bank ({made})"
+        if made_here:
+            text += f", {made_here} made here"
+        if twin:
+            text += f'. "{twin["arm"]}" with seed {twin["seed"]}, run here beside its row: {twin["said"]}'
+        return f"{text}."
 
 
 def fitting(

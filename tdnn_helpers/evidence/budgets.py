@@ -41,7 +41,8 @@ def over_budgets(
     parts: list[pd.DataFrame] = []
     for budget in budgets:
         if not parts or not parts[0].attrs["own"]:
-            part = compare(arms_at(budget), seeds, bank=f"{bank} at {budget:g}", claims=claims)
+            name = f"{bank} at {budget:g}"
+            part = compare(arms_at(budget), seeds, bank=name, claims=claims, twin=not parts)
             parts.append(part.assign(budget=budget))
     runs = pd.concat(parts, ignore_index=True)
     runs.attrs = {

@@ -47,6 +47,7 @@ def compare(
     store: bool = True,
     bank: str | None = None,
     claims: Iterable[str] = (),
+    twin: bool = True,
 ):
     """Run every arm with every seed and return one tidy DataFrame.
 
@@ -73,6 +74,7 @@ def compare(
         store: look for kept runs and keep the new ones. The environment variable TDNN_STORE=0 switches it off.
         bank: the name of this comparison in the bank, one of its own within the lesson.
         claims: the claims that it decides, such as ("C080",); a row notes their rules.
+        twin: whether one banked run is run here too.
 
     Returns:
         A DataFrame with the columns arm (categorical, in the order given), seed, step, split, metric, value, seconds.
@@ -167,7 +169,10 @@ def compare(
     frame.attrs["answers"] = {job: results[job][1] for job in jobs if results[job][1]}
     if banked:
         frame["made"] = [made[job] for job in jobs for _ in seen[job]]
-        frame.attrs |= {"own": banked.own, "revised": banked.revised, "twin": banked.twin(run_here)}
+        beside = banked.twin(run_here) if twin else {}
+        frame.attrs |= {"own": banked.own, "revised": banked.revised, "twin": beside}
+        if banked.taken and banked.mode == "read":
+            print(banked.origin(beside, sum(made[job] != "bank" for job in jobs)), flush=True)
     return frame
 
 

@@ -39,7 +39,7 @@ def sweep(
         if BETWEEN in name or not len(tried):
             raise ValueError(f'"{name}" needs at least one rate, and a name without "{BETWEEN}".')
     tries = [(name, float(rate)) for name in rates for rate in rates[name]]
-    runs = compare({f"{name}{BETWEEN}{rate!r}": arm(name, rate) for name, rate in tries}, seeds, bank=bank)
+    runs = compare({f"{name}{BETWEEN}{rate!r}": arm(name, rate) for name, rate in tries}, seeds, bank=bank, twin=False)
     parts = runs["arm"].astype(str).str.split(BETWEEN, expand=True)
     return runs.assign(name=pd.Categorical(parts[0], list(rates), ordered=True), rate=parts[1].astype(float))
 

@@ -102,25 +102,48 @@ def make(paths: list[Path], minutes: float) -> int:
     return failed
 
 
+def draw(seed: int, rows: int) -> list[tuple[Path, dict]]:
+    """So many (notebook, row) of the bank, the same on every machine: comparisons are drawn first and then a row of
+    each, in turn, so that a large comparison doesn't crowd out the others."""
+    from tdnn_helpers.evidence import bank, portable
+
+    pool: dict[tuple[Path, str], list[dict]] = {}
+    for path in paths_of():
+        for row in bank.read(path.stem):
+            if row["budget"] == portable.size():
+                pool.setdefault((path, row["comparison"]), []).append(row)
+    chance, drawn = random.Random(seed), []
+    while pool and len(drawn) < rows:
+        for place in chance.sample(list(pool), min(rows - len(drawn), len(pool))):
+            drawn.append((place[0], pool[place].pop(chance.randrange(len(pool[place])))))
+            if not pool[place]:
+                del pool[place]
+    return drawn
+
+
 def audit(seed: int, rows: int, *, begin: bool = False) -> int:
     """Runs rows of the bank again, drawn by the seed, and says how far each is from what came out now; returns how many
-    could not be run again. The same seed draws the same rows on every machine. ``begin``: only the first ten updates.
-    """
-    from tdnn_helpers.evidence import bank, making, portable
+    could not be run again. ``begin``: only the first ten updates."""
+    from tdnn_helpers.evidence import making
 
-    pool = [(path, row) for path in paths_of() for row in bank.read(path.stem) if row["budget"] == portable.size()]
-    drawn = random.Random(seed).sample(pool, min(rows, len(pool)))
+    making.audited.clear()
+    drawn = draw(seed, rows)
     checks = [row["check"] for _, row in drawn]
     with told(" ".join(["begin" if begin else "audit", *checks])):
         for path in sorted({path for path, _ in drawn}):
             for error in execute(path):
                 if not isinstance(error, making.NotRun):
                     _failed(path, error)
-    said = [making.audited.pop(check, None) for check in checks]
-    for (path, row), found in zip(drawn, said):
+    lost = 0
+    for path, row in drawn:
+        found = making.audited.get(row["check"])
+        lost += found is None
         what = f'{path.stem}, {row["comparison"]}, "{row["arm"]}" with seed {row["seed"]}'
-        print(f"{what}: {found or 'not run again, because no cell makes this row any more'}", flush=True)
-    return said.count(None)
+        print(
+            f"{what}: {found['said'] if found else 'not run again, because no cell makes this row any more'}",
+            flush=True,
+        )
+    return lost
 
 
 def keys(path: Path, updates: int = 0) -> dict[str, dict[str, list[str]]]:

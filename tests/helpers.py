@@ -85,3 +85,10 @@ def edited_package(monkeypatch, modules, old="", new="", moved=None):
     for module in modules:
         monkeypatch.setattr(module, "OURS", ours)
     return ours
+
+
+def row(seed=0, value=0.5, arm="a", **other):
+    """A row of the evidence bank."""
+    plain = dict(comparison="c", budget="standard", arm=arm, seed=seed, key="k", machine="M", seconds=1.0, rule="")
+    result = dict(metrics=[[3, "test", "accuracy", value]], losses=[1.0, 0.5], answers={}, failure="")
+    return plain | result | dict(device="cpu", threads=1, versions={}) | other

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from pandas.testing import assert_frame_equal
 
+from helpers import row
 from tdnn_helpers import session
 from tdnn_helpers.evidence import bank, banked, claims, comparison, effects, making
 from tdnn_helpers.evidence.comparison import ArmsFailed, compare
@@ -73,12 +74,6 @@ def calls(monkeypatch):
     done, run = [], comparison._run
     monkeypatch.setattr(comparison, "_run", lambda *given: done.append(given[2:4]) or run(*given))
     return done
-
-
-def row(seed=0, value=0.5, arm="a", **other):
-    plain = dict(comparison="c", budget="standard", arm=arm, seed=seed, key="k", machine="M", seconds=1.0, rule="")
-    result = dict(metrics=[[3, "test", "accuracy", value]], losses=[1.0, 0.5], answers={}, failure="")
-    return plain | result | dict(device="cpu", threads=1, versions={}) | other
 
 
 def rewrite(change):

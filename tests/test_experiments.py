@@ -12,6 +12,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from course import ROOT, experiments, running
 from course.__main__ import main
+from helpers import row
 from tdnn_helpers import session
 from tdnn_helpers.evidence import bank
 
@@ -187,6 +188,16 @@ def test_rows_of_another_result_are_not_renewed(trees, old, new, lost):
     changed(path, old, new)
     assert experiments.renew_rows(path, tree) == (2 * (not lost), lost)
     assert (bank.path_of("01_one").read_bytes() == text) == bool(lost)
+
+
+def test_rows_are_drawn_from_comparison_to_comparison(course):
+    bank.add("01_one", [row(seed, arm=arm, comparison=f"c{arm}") for arm in "ab" for seed in range(3)])
+    bank.add("01_one", [row(seed, comparison="large") for seed in range(100)])
+    drawn = [(one["comparison"], one["seed"]) for _, one in experiments.draw(7, 9)]
+    assert drawn == [(one["comparison"], one["seed"]) for _, one in experiments.draw(7, 9)] and len({*drawn}) == 9
+    assert {name: [c for c, _ in drawn].count(name) for name in ("ca", "cb", "large")} == {"ca": 3, "cb": 3, "large": 3}
+    assert [(c, s) for _, one in experiments.draw(8, 9) for c, s in [(one["comparison"], one["seed"])]] != drawn
+    assert len(experiments.draw(0, 1000)) == 106
 
 
 def test_the_first_updates_of_rows_are_run_again(trees, capsys):

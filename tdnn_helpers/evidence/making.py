@@ -20,7 +20,7 @@ from .banked import Banked, Job, compared
 from .store import Store
 
 WARM, TIMED = 3, 5  # updates before the clock counts, and those that it counts
-audited: dict[str, str] = {}  # checksum of a row → what came out when it was run again
+audited: dict[str, dict] = {}  # checksum of a row → what compared() says of it when it was run again
 replayed: dict[tuple[str, str], tuple[str, str]] = {}  # (comparison, arm) → its key, and its first losses as text
 
 
@@ -45,8 +45,8 @@ def to_run(banked: Banked, missing: list[Job], run: Callable[[str, int, int], Ro
     for row in banked.rows if banked.mode in ("audit", "begin") else ():
         if row["check"] in banked.words and banked.keys.get(row["arm"]) == row["key"]:
             one = partial(run, row["arm"], row["seed"], row["threads"])
-            said = compared(one(), row, banked.rows)["said"] if banked.mode == "audit" else _beside(one, row)
-            audited[row["check"]] = said
+            live = one() if banked.mode == "audit" else _begun(one, row)
+            audited[row["check"]] = compared(live, row, banked.rows)
     if banked.mode == "replay":
         updates = int(banked.words[0])
         for arm, key in banked.keys.items():
@@ -118,8 +118,7 @@ def _beginning(run: Callable[[], Row], updates: int) -> str:
     return result_of(found) if isinstance(found, dict) else " ".join(loss.hex() for loss in found[0])
 
 
-def _beside(run: Callable[[], Row], row: Row) -> str:
-    """The first ten losses of a run beside those of its row; of a shorter run, all that came out."""
+def _begun(run: Callable[[], Row], row: Row) -> Row:
+    """A row with the first ten losses of a run that is broken off then; of a shorter run, all that came out."""
     found = _broken_off(run, UPDATES)
-    live = found if isinstance(found, dict) else row | {"losses": [*map(rounded, found[0][-UPDATES:])]}
-    return compared(live, row, [row])["said"]
+    return found if isinstance(found, dict) else row | {"losses": [*map(rounded, found[0][-UPDATES:])]}

@@ -8,7 +8,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from tdnn_helpers.evidence.effects import Effect, difference, mean_interval, rate_difference
+from tdnn_helpers.evidence.effects import (
+    Effect,
+    difference,
+    from_runs,
+    mean_interval,
+    rate_difference,
+    share_interval,
+)
 
 
 def tidy(rows, metric="accuracy", split="test"):
@@ -126,3 +133,45 @@ def test_rate_difference_covers_the_truth_at_least_93_percent_of_the_time(n, a, 
             if effect.low <= 100 * (a - b) <= effect.high:
                 covered += stats.multinomial.pmf([only_a, only_b, n - only_a - only_b], n, [a, b, 1 - a - b])
     assert covered >= 0.93
+
+
+def test_a_share_covers_the_truth_95_percent_of_the_time_on_average():
+    """Of ten repeats, exactly: over all shares, since one share's cover jumps with it."""
+    counts = np.arange(11)
+    effects = [share_interval([True] * k + [False] * (10 - k)) for k in counts]
+    truths = np.linspace(0.02, 0.98, 97)
+    covered = [
+        sum(stats.binom.pmf(k, 10, p) for k, one in zip(counts, effects) if one.low <= 100 * p <= one.high)
+        for p in truths
+    ]
+    assert 0.93 <= np.mean(covered) <= 0.97 and min(covered) > 0.8
+    assert (effects[0].low, effects[10].high) == (0, 100) and effects[0].high == pytest.approx(
+        27.75, abs=0.01
+    )  # Wilson
+    for wrong in ([], [0.5], [[1, 0]]):
+        with pytest.raises(ValueError, match="0 or 1"):
+            share_interval(wrong)
+
+
+def test_an_effect_gives_the_p_value_of_students_test():
+    gaps = np.random.default_rng(0).normal(0.4, 1, 12)
+    effect = mean_interval(gaps)
+    for than in (0.0, 0.3, -2.0):
+        assert effect.p(than) == pytest.approx(stats.ttest_1samp(gaps, than).pvalue)
+    assert mean_interval([1, 1, 1]).p(0) == 0 and mean_interval([1, 1, 1]).p(1) == 1
+
+
+def test_an_effect_says_which_runs_it_is_of():
+    rows = [(arm, seed, 1, "test", "accuracy", seed + (arm == "a"), 0.0, "bank") for arm in "abc" for seed in (3, 5, 9)]
+    runs = pd.DataFrame(rows, columns="arm seed step split metric value seconds made".split())
+    runs.attrs = {"own": False, "revised": True}
+    effect = difference(runs, "a", "b", "accuracy")
+    assert (effect.seeds, effect.arms, effect.banked, effect.revised, effect.own) == (
+        (3, 5, 9),
+        ("a", "b"),
+        True,
+        True,
+        False,
+    )
+    mine = from_runs(mean_interval([1, 2]), runs.assign(made=["here", *runs["made"][1:]]))
+    assert mine.arms == ("a", "b", "c") and not mine.banked

@@ -186,6 +186,25 @@ def last_values(runs: pd.DataFrame, metric: str, split: str = "test") -> pd.Data
     return last.unstack("arm")[list(runs["arm"].unique())]
 
 
+def share_interval(outcomes: Sequence[bool], what: str = "") -> Effect:
+    """How often something happened (a run died, a label was found), in per cent, with Wilson's 95 % interval.
+
+    Where some runs die, say how many and take the mean of the others: a mean over both speaks of neither.
+
+    Args:
+        outcomes: 0/1 or booleans, one for each repeat.
+
+    Raises ValueError for no outcome, or a value that is not 0 or 1.
+    """
+    found = np.asarray(outcomes, dtype=float)
+    if found.ndim != 1 or not found.size or not np.isin(found, (0, 1)).all():
+        raise ValueError("a share is counted from a list of outcomes that are 0 or 1 (False or True).")
+    mean, n = float(found.mean()), found.size
+    low, high = wilson(mean, n)
+    low, high = min(low, mean), max(high, mean)  # at 0 and 1 rounding may put the end beside the share
+    return Effect(100 * mean, 100 * low, 100 * high, n, "%", what, freedom=math.inf)
+
+
 def rate_difference(treatment: Sequence[bool], control: Sequence[bool], what: str = "") -> Effect:
     """Difference of two paired rates (dead or not, found or not), in percentage points, with its 95 % interval.
 

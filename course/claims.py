@@ -12,7 +12,7 @@ import jinja2
 import nbformat
 
 from tdnn_helpers.evidence.claims import by_todays_rule, effects_of, ledger
-from tdnn_helpers.evidence.rules import each_part
+from tdnn_helpers.evidence.rules import each_part, would_have_shown
 from tdnn_helpers.evidence.several import holm
 from tdnn_helpers.evidence.verdict import SYMBOLS
 
@@ -50,6 +50,9 @@ def evidence(record: dict) -> str:
     text = f"{measured}. Holds if {record['evidence']}" if measured else record["evidence"]
     if record.get("said"):
         text = f"{record['said'][0].upper()}{record['said'][1:]}. {text}"
+    elif kind_of(record["verdict"]) == "not shown":
+        least = max((would_have_shown(one), one.unit) for one in effects_of(record)[""])
+        text += f". Would have shown an effect of {least[0]:.2g} {least[1]} or more".rstrip()
     return re.sub(r"(?<![\w.])-(?=\d)", "−", re.sub(r"\b0e\+00\b", "0", text))
 
 

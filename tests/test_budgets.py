@@ -93,3 +93,8 @@ def test_effects_over_images_take_the_answers_of_both_arms(monkeypatch):
         over_images(runs, "strang", "weak")
     with pytest.raises(ValueError, match='share 0 seed\\(s\\) with answers "test left"'):
         over_images(runs, "strong", "weak", "test left")
+
+
+def test_a_step_in_pandas_copies_no_answers():
+    runs = compare(arms_at(100), 2, workers=1)
+    assert runs[runs["seed"] == 0]["value"].attrs["answers"] is runs.attrs["answers"]

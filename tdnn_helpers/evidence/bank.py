@@ -54,6 +54,14 @@ class Finished(NamedTuple):
     made: dict[str, Any]  # on which machine, as in a row of the bank
 
 
+class Answers(dict):
+    """(arm, seed) → the answers of a run, packed. Never changed: pandas copies a frame's attrs deeply at every step, and
+    these need no copy."""
+
+    def __deepcopy__(self, memo) -> Answers:
+        return self
+
+
 def path_of(lesson: str) -> Path:
     """The file of a lesson's rows, which may not be there."""
     return bank_dir() / f"{lesson}.jsonl"

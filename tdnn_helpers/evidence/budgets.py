@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from .bank import Answers
 from .comparison import Arm, compare
 from .effects import Effect
 
@@ -47,7 +48,9 @@ def over_budgets(
     runs = pd.concat(parts, ignore_index=True)
     runs.attrs = {
         "failures": [failure for part in parts for failure in part.attrs["failures"]],
-        "answers": {(b, *job): it for b, part in zip(budgets, parts) for job, it in part.attrs["answers"].items()},
+        "answers": Answers(
+            {(b, *job): it for b, part in zip(budgets, parts) for job, it in part.attrs["answers"].items()}
+        ),
         "own": parts[0].attrs["own"],
         "revised": any(part.attrs["revised"] for part in parts),
         "twin": parts[0].attrs["twin"],
@@ -61,7 +64,7 @@ def at_budget(runs: pd.DataFrame, budget: float) -> pd.DataFrame:
         raise ValueError(f"nothing was run at {budget:g}, only at {', '.join(f'{one:g}' for one in known)}.")
     part = runs[runs["budget"] == budget].drop(columns="budget")
     answers = {(arm, seed): it for (one, arm, seed), it in runs.attrs["answers"].items() if one == budget}
-    part.attrs = runs.attrs | {"answers": answers}
+    part.attrs = runs.attrs | {"answers": Answers(answers)}
     return part
 
 

@@ -22,7 +22,7 @@ from ..core.randomness import seed_everything, untouched_random_state
 from ..train.distributed import launched
 from ..train.run import History
 from . import making
-from .bank import UPDATES, Finished, Row, packed, surroundings, thinned
+from .bank import UPDATES, Answers, Finished, Row, packed, surroundings, thinned
 from .banked import Banked
 from .store import Store
 
@@ -166,7 +166,7 @@ def compare(
     frame = pd.DataFrame(rows, columns=["arm", "seed", "step", "split", "metric", "value", "seconds"])
     frame["arm"] = pd.Categorical(frame["arm"], categories=list(arms), ordered=True)
     frame.attrs["failures"] = failures
-    frame.attrs["answers"] = {job: results[job][1] for job in jobs if results[job][1]}
+    frame.attrs["answers"] = Answers({job: results[job][1] for job in jobs if results[job][1]})
     if banked:
         frame["made"] = [made[job] for job in jobs for _ in seen[job]]
         beside = banked.twin(run_here) if twin else {}

@@ -8,8 +8,17 @@ import torch
 
 from tdnn_helpers.evidence.effects import Effect, last_values, mean_interval
 from tdnn_helpers.figures import plots
+from tdnn_helpers.figures.display import show
 from tdnn_helpers.figures.forests import against_budget, forest
-from tdnn_helpers.figures.plots import plot_arms, plot_curves, plot_differences, plot_effects, show_images
+from tdnn_helpers.figures.plots import (
+    plot_arms,
+    plot_confusion,
+    plot_curves,
+    plot_differences,
+    plot_effects,
+    show_images,
+)
+from tdnn_helpers.figures.tables import table
 
 ROWS = [
     (arm, seed, step, split, "accuracy", offset + 0.01 * seed + 0.1 * step, 0.0)
@@ -125,3 +134,45 @@ def test_effects_along_a_budget_stand_at_their_budgets():
     for wrong in ({}, {"a": {0: Effect(1, 0, 2, 5)}}):
         with pytest.raises(ValueError, match="positive numbers"):
             against_budget(wrong, x="updates", y="pp")
+
+
+def test_a_figure_brings_its_own_alternative_text(capsys):
+    shown = []
+    effects = {"z − a": {10: Effect(30, 29, 31, 4, "pp", "z − a"), 20: Effect(-3, -4, -2, 4, "pp", "z − a")}}
+    for figure, words in (
+        (plot_arms(RUNS, "accuracy", scale=100, label="test accuracy (%)"), ("test accuracy (%)", "z 71.5 [", "n = 4")),
+        (plot_curves(RUNS, "accuracy", "test", percent=True), ("test accuracy (%)", "z ends at 71.5")),
+        (forest(list(effects["z − a"].values())), ("z − a: +30.0 pp [29.0, 31.0], n = 4",)),
+        (against_budget(effects, x="updates", y="gain"), ("gain against updates", "−3.0 pp [−4.0, −2.0], n = 4 at 20")),
+    ):
+        assert all(word in figure.get_label() for word in words), figure.get_label()
+        show(figure)
+        shown.append(capsys.readouterr().out)
+    assert all("n = 4" in out or "ends at" in out for out in shown)
+    with pytest.raises(ValueError, match="alternative text"):
+        show(plt.figure())
+
+
+def test_a_confusion_matrix_counts_in_per_cent_of_each_class():
+    targets, answers = torch.tensor([0, 0, 0, 0, 1, 1, 2]), torch.tensor([0, 0, 0, 1, 1, 1, 0])
+    figure = plot_confusion(targets, answers, ["bag", "boot", "coat"])
+    axis = figure.axes[0]
+    shares = axis.collections[0].get_array().reshape(3, 3)
+    np.testing.assert_array_equal(shares, [[75, 25, 0], [0, 100, 0], [100, 0, 0]])
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["bag (4)", "boot (2)", "coat (1)"]
+    assert "7 images, 71.4 % right" in figure.get_label() and "coat called bag 100 %" in figure.get_label()
+    with pytest.raises(ValueError, match="not 7 and 6"):
+        plot_confusion(targets, answers[1:], ["bag", "boot", "coat"])
+
+
+def test_a_table_writes_numbers_in_one_way_and_escapes_words():
+    rows = {"a <b>": {"n": 12000, "gain (pp)": -1.25, "effect": Effect(1, 0, 2, 5, "pp"), "seen": float("nan")}}
+    made = table(rows, "How <much>?", digits=2)
+    assert list(made.frame.loc["a <b>"]) == ["12,000", "−1.25", "+1.0 pp [0.0, 2.0], n = 5", "–"]
+    page = made._repr_html_()
+    assert "a &lt;b&gt;" in page and "How &lt;much&gt;?" in page and "<b>" not in page.replace("<body>", "")
+    assert repr(made).splitlines()[0] == "How <much>?"
+    assert list(table({"x": 0.5, "y": np.int64(3)}).frame[""]) == ["0.5", "3"]
+    assert "caption" not in table([{"x": 1}])._repr_html_()
+    with pytest.raises(ValueError, match="at least one row"):
+        table({})

@@ -42,11 +42,15 @@ def show_png(data: bytes, alt: str) -> None:
     display(bundle, metadata={"image/png": {"alt": alt}}, raw=True)
 
 
-def show(fig: Figure, alt: str) -> None:
-    """Display a figure with its alternative text and close it, so that no notebook draws it a second time."""
+def show(fig: Figure, alt: str = "") -> None:
+    """Display a figure with its alternative text and close it, so that no notebook draws it a second time.
+
+    ``alt``: what a reader sees in it, in a sentence. The functions of this wing that draw a comparison write one, with
+    its numbers, as the figure's label; it is taken where none is given. ValueError if there is none at all.
+    """
     import matplotlib.pyplot as plt
 
-    show_png(png(fig), alt)
+    show_png(png(fig), alt or fig.get_label())
     plt.close(fig)
 
 

@@ -31,6 +31,9 @@ def forest(effects: Sequence[Effect], smallest: float | None = None, *, x: str |
     axis.set_yticks(places, [effect.what for effect in effects])
     axis.set(xlabel=effects[0].unit if x is None else x, ylim=(len(effects) - 0.5, -0.5))
     axis.grid(axis="y", visible=False)
+    figure.set_label(
+        "Effects with 95 % intervals. " + "; ".join(f"{effect.what}: {effect}" for effect in effects) + "."
+    )
     return figure
 
 
@@ -62,4 +65,9 @@ def against_budget(
     axis.set_xticks(budgets, [f"{budget:,g}" for budget in budgets])
     axis.xaxis.set_minor_locator(NullLocator())
     axis.legend()
+    lines = (
+        f"{name}: " + ", ".join(f"{line[budget]} at {budget:,g}" for budget in sorted(line))
+        for name, line in effects.items()
+    )
+    figure.set_label(f"{y} against {x}, with 95 % intervals. " + "; ".join(lines) + ".")
     return figure

@@ -82,6 +82,9 @@ def plot_curves(
         ylabel = f"{splits[0] if len(splits) == 1 else ''} {metric}{unit}".strip()
     axis.set(xlabel=xlabel, ylabel=ylabel)
     axis.legend()
+    ends = ((line.get_label(), line.get_ydata()) for line in axis.lines if not line.get_label().startswith("_"))
+    last = "; ".join(f"{name} ends at {values[-1]:.3g}" for name, values in ends if len(values))
+    axis.figure.set_label(f"{ylabel} against {xlabel}, means with 95 % intervals: {last}.")
     return axis.figure
 
 
@@ -129,6 +132,8 @@ def plot_arms(
     axis.set(xticks=range(len(arms)), xticklabels=arms, xlim=(-0.5, len(arms) - 0.4))
     axis.set_ylabel(label or f"{split} {metric}")
     axis.grid(axis="x", visible=False)
+    means = "; ".join(f"{arm} {mean_interval(table[arm].dropna())}" for arm in arms if table[arm].count() > 1)
+    axis.figure.set_label(f"{label or f'{split} {metric}'}, mean and 95 % interval: {means}.")
     return axis.figure
 
 
@@ -178,6 +183,39 @@ def plot_differences(
     axis.set_xlabel(f"difference in {split} {metric}{f' ({unit})' if unit else ''}, mean and 95 % interval")
     axis.grid(axis="y", visible=False)
     return axis.figure
+
+
+def plot_confusion(targets: torch.Tensor, answers: torch.Tensor, classes: Sequence[str]) -> Figure:
+    """The confusion matrix: in each row the images of a class (their number stands beside it), in each column how many
+    per cent of them got that answer. ``targets``, ``answers``: (N,) int64 labels.
+
+    Raises ValueError for two different lengths, or for no image.
+    """
+    import seaborn
+
+    if targets.shape != answers.shape or not len(targets):
+        raise ValueError(f"targets and answers need one label for each image, not {len(targets)} and {len(answers)}.")
+    counts = torch.zeros(len(classes), len(classes)).index_put_(
+        (targets.cpu(), answers.cpu()), torch.ones(len(targets)), accumulate=True
+    )
+    sizes = counts.sum(1)
+    share = (100 * counts / sizes.clamp(min=1)[:, None]).numpy()
+    side = 2.2 + 0.42 * len(classes)
+    figure, axis = plt.subplots(figsize=(side + 0.8, side), layout="constrained")
+    rows = [f"{name} ({int(size)})" for name, size in zip(classes, sizes)]
+    style = dict(cmap="cividis", vmin=0, vmax=100, annot_kws={"fontsize": 8}, cbar_kws={"label": "% of the row"})
+    seaborn.heatmap(share, annot=True, fmt=".0f", xticklabels=list(classes), yticklabels=rows, ax=axis, **style)
+    axis.set(xlabel="answer", ylabel="true class (images)")
+    axis.tick_params(axis="x", rotation=60)
+    axis.tick_params(axis="y", rotation=0)
+    off = share * (1 - np.eye(len(classes)))
+    worst = [divmod(int(place), len(classes)) for place in off.ravel().argsort()[::-1][:3]]
+    named = ", ".join(f"{classes[true]} called {classes[said]} {off[true, said]:.0f} %" for true, said in worst)
+    right = 100 * float(counts.diagonal().sum() / len(targets))
+    figure.set_label(
+        f"Confusion matrix of {len(targets)} images, {right:.1f} % right. Most frequent mistakes: {named}."
+    )
+    return figure
 
 
 def plot_projections(

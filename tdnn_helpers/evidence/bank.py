@@ -55,8 +55,8 @@ class Finished(NamedTuple):
 
 
 class Answers(dict):
-    """(arm, seed) → the answers of a run, packed. Never changed, so they need no copy, though pandas copies the attrs of
-    a frame deeply at every step."""
+    """(arm, seed) → the answers of a run, packed. They never change, so they need no copy, though pandas copies the
+    attrs of a frame deeply at every step."""
 
     def __deepcopy__(self, memo) -> Answers:
         return self

@@ -40,7 +40,7 @@ def table(
     """
     if isinstance(rows, Mapping):
         one = {name: row if isinstance(row, Mapping) else {"": row} for name, row in rows.items()}
-        rows = pd.DataFrame.from_dict(one, orient="index", dtype=object)
+        rows = pd.DataFrame(list(one.values()), index=list(one), dtype=object)
     frame = pd.DataFrame(rows)
     if frame.empty:
         raise ValueError("a table needs at least one row.")

@@ -154,11 +154,12 @@ def experiments_fill_the_bank(notebook, name):
     for cell in _cells(notebook, "code"):
         calls = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)]
         banked = any(
-            getattr(call.func, "id", "") == "compare" and any(word.arg == "bank" for word in call.keywords)
+            getattr(call.func, "id", "") in ("compare", "over_budgets", "sweep", "tune")
+            and any(word.arg == "bank" for word in call.keywords)
             for call in calls
         )
         if banked != ("experiment" in cell.metadata.get("tags", [])):
-            yield f'calls compare(…, bank=…) or has the tag "experiment", but not both, in cell {cell.get("id")}'
+            yield f'calls compare, over_budgets, sweep or tune with a bank or has the tag "experiment", but not both, in cell {cell.get("id")}'
 
 
 def png_figures_with_alt_text(notebook, name):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import NOTEBOOKS, ROOT, address, claims, experiments, folding, lesson, readme, renewal, running, scaffold, stale
-from . import form as form_of
+from .form import form_of, table
 from .pages import building, terms
 
 
@@ -98,10 +98,11 @@ def form(lessons: list[str]) -> int:
 
     Complaints about a first edition are advice; one about a second edition makes the exit code 1.
     """
-    forms = {path.stem: form_of.read(path) for path in running.paths_of(lessons)}
-    print(form_of.table(forms))
+    forms = {path.stem: form_of(json.loads(path.read_text(encoding="utf-8"))) for path in running.paths_of(lessons)}
+    print(table(forms))
     for name, one in forms.items():
-        print(*(f"{name} {sentence}" for _, sentence in one.complaints), sep="\n")
+        for _, sentence in one.complaints:
+            print(name, sentence)
     return sum(len(one.complaints) for one in forms.values() if one.edition > 1)
 
 
@@ -127,6 +128,8 @@ COMMANDS |= {"stale": stale.say, "renew": renewal.renew, "new": scaffold.make}
 COMMANDS |= {"fold": fold, "link": link, "second": second, "form": form}
 COMMANDS |= {"fork": fork, "release": release, "setup": setup}
 
+NAMED = ("redraw", "second")  # what asks for the names of lessons; the others take all without them
+
 
 def main(words: list[str] | None = None) -> int:
     """Runs a command. Returns the exit code: 1 if something failed, 2 for a wrong call."""
@@ -138,7 +141,7 @@ def main(words: list[str] | None = None) -> int:
         for argument in inspect.signature(function).parameters.values():
             kind, given = argument.annotation, argument.default is not argument.empty
             if argument.kind is not argument.KEYWORD_ONLY:
-                several = {"nargs": "+" if name in ("redraw", "second") else "*", "metavar": "LESSON"} if kind == list[str] else {}
+                several = {"nargs": "+" if name in NAMED else "*", "metavar": "LESSON"} if kind == list[str] else {}
                 command.add_argument(argument.name, type=Path if kind is Path else str, **several)
             elif kind is bool:
                 command.add_argument(f"--{argument.name}", action="store_true")

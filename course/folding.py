@@ -1,7 +1,7 @@
 """Folds the cells that only draw, phrase or set up: in JupyterLab and VS Code, in Colab's form view, on the page.
 
-Such a cell carries the tag "hide-input" or "setup", or holds nothing but imports and the call that opens the lesson. Its
-first line is a title, which is what a reader sees of it: `# @title Figure`.
+Such a cell carries the tag "hide-input" or "setup", or holds nothing but imports and the call that opens the lesson.
+Its first line is a title, which is what a reader sees of it: `# @title Figure`.
 """
 
 import ast

@@ -1,18 +1,16 @@
 """Does a lesson read well? Counts its code in view and its words, and names what makes it hard to read.
 
-A line of code in view is a line of a cell that is not folded, without blank lines, comments and docstrings; a line longer
-than 88 characters counts as the lines that it wraps into. Words are those of text cells, without code, formulas,
-addresses and the references; what a run says does not count.
+A line of code in view is a line of a cell that is not folded, without blank lines, comments and docstrings; a line
+longer than 88 characters counts as the lines that it wraps into. Words are those of text cells, without code blocks,
+formulas, addresses and the references; what a run says does not count.
 """
 
 import ast
 import copy
-import json
 import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from .folding import RUNS, VERDICTS, called, calls, is_hidden, source_of, tree_of
 from .lesson import edition
@@ -136,7 +134,7 @@ def _of_cell(cell: dict) -> Iterator[tuple[str, str]]:
     if lines > LONGEST_CELL:
         yield "long", f"shows {lines} lines of code {where}; {LONGEST_CELL} at most"
     for sentence in crowded(tree):
-        yield "numbers", f"says more than {MOST_NUMBERS} numbers at once {where}, make it a table or a figure: {sentence}"
+        yield "numbers", f"says too many numbers at once {where}, make them a table or a figure: {sentence}"
     for name in sorted({*_private_names(tree)}):
         yield "names", f"calls something {name} {where}: take the standard name"
     for kind in (RUNS, VERDICTS):
@@ -145,7 +143,7 @@ def _of_cell(cell: dict) -> Iterator[tuple[str, str]]:
             yield "ideas", f"calls {' and '.join(found)} {where}: one idea a cell"
 
 
-def form(notebook: dict) -> Form:
+def form_of(notebook: dict) -> Form:
     """Counts and complaints of a notebook, as JSON or of nbformat."""
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     shown = [lines for cell in code if not is_hidden(cell) and (lines := code_lines(source_of(cell)))]
@@ -168,18 +166,14 @@ def form(notebook: dict) -> Form:
     return Form(edition(notebook), sum(shown), len(shown), words, tuple(found))
 
 
-def read(path: Path) -> Form:
-    """The form of a notebook file."""
-    return form(json.loads(path.read_text(encoding="utf-8")))
-
-
 COLUMNS = ("lines", "cells", "long", "words", "numbers", "terms", "names", "ideas")
 
 
 def table(forms: dict[str, Form]) -> str:
-    """A row for each lesson: its edition, lines and cells of code in view, cells that are too long, words for each line,
-    then how many complaints there are about sentences full of numbers, terms, private names, and several ideas a cell."""
-    width = max(map(len, forms), default=0)
+    """A row for each lesson: its edition, lines and cells of code in view, cells that are too long, words for each
+    line, then how many complaints there are about sentences full of numbers, terms, private names, and ideas.
+    """
+    width = max(map(len, ["lesson", *forms]))
     rows = [f"{'lesson':{width}} edition  " + "  ".join(COLUMNS)]
     for name, one in forms.items():
         counts = {kind: str(one.count(kind)) for kind in COLUMNS}

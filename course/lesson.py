@@ -87,8 +87,8 @@ def make_second(notebook: dict) -> None:
 
 
 def measurement(notebook: nbformat.NotebookNode) -> dict:
-    """{"seconds", "cells", "device", "cpus", "budget", "source"} of the last run, or empty; "cells" is {cell id: seconds}
-    of the code cells that took a second or more."""
+    """{"seconds", "cells", "device", "cpus", "budget", "source"} of the last run, or empty; "cells" is
+    {cell id: seconds} of the code cells that took a second or more."""
     return {key: value for key, value in notebook.metadata.get("tdnn", {}).items() if key != "edition"}
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import nbformat
 from nbconvert.filters.markdown_mistune import MarkdownWithMath
 
-from course import NOTEBOOKS, ROOT
+from course import NOTEBOOKS, ROOT, folding
 from course.address import badge, setup_cell
-from course.folding import FOLDED, is_folded, is_hidden, refusals, titled
-from course.form import form
+from course.folding import FOLDED, is_folded, is_hidden, titled
+from course.form import form_of
 from course.lesson import cost, edition, measurement
 from course.pages.drawing import Renderer
 from course.stale import digest, stamp
@@ -203,7 +203,7 @@ def drawable_formulas(notebook, name):
 
 
 def folded_everywhere(notebook, name):
-    """A cell is folded in JupyterLab, VS Code, Colab and on the page, or nowhere. First editions may not be folded yet."""
+    """A cell is folded in JupyterLab, VS Code, Colab and on the page, or nowhere. First editions may be neither."""
     for cell in notebook.cells if edition(notebook) > 1 else ():
         if is_hidden(cell) != is_folded(cell) or not is_hidden(cell) and {*FOLDED} & {*cell.metadata}:
             yield f"is folded in some places only in cell {cell.get('id')}: python -m course fold {Path(name).stem}"
@@ -211,12 +211,12 @@ def folded_everywhere(notebook, name):
 
 def folds_no_idea(notebook, name):
     """What trains, compares or judges is in view, and what a later cell uses too."""
-    yield from refusals(notebook) if edition(notebook) > 1 else ()
+    yield from folding.refusals(notebook) if edition(notebook) > 1 else ()
 
 
 def reads_well(notebook, name):
     """Little code in view, many words, one idea a cell; `python -m course form` says it of first editions too."""
-    yield from (sentence for _, sentence in form(notebook).complaints if edition(notebook) > 1)
+    yield from (sentence for _, sentence in form_of(notebook).complaints if edition(notebook) > 1)
 
 
 RULES = tuple(rule for rule in list(vars().values()) if inspect.isgeneratorfunction(rule))

@@ -1,8 +1,8 @@
 """Links the terms of the glossary where a lesson first uses them.
 
 The link is the address of glossary.md in the repository, `…/glossary.md#term "What it means."`: it leads somewhere in
-JupyterLab, in VS Code and on Colab, where no page of the site is near, and its title tells the meaning, with no internet
-too, to whoever points at it. On the site it leads to the glossary's page. A term that a lesson explains itself stands in
+JupyterLab, in VS Code and on Colab, where no page of the site is near. Its title tells the meaning to whoever points at
+it, even with no internet. On the site it leads to the glossary's page. A term that a lesson explains itself stands in
 bold or italics there, and needs no link.
 """
 
@@ -52,7 +52,8 @@ def _entry(found: re.Match) -> Entry | None:
     if found["to"] is None:
         return next(entry for name, entry in _names().items() if re.fullmatch(name, found[0], re.IGNORECASE))
     to, _, fragment = found["to"].partition("#")
-    return next((entry for entry in _names().values() if to == address_of("glossary.md") and entry.id == fragment), None)
+    known = {entry.id: entry for entry in _names().values()}
+    return known.get(fragment) if to == address_of("glossary.md") else None
 
 
 def link(notebook: dict) -> list[str]:

@@ -5,10 +5,12 @@ import inspect
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from . import NOTEBOOKS, ROOT, address, claims, experiments, readme, renewal, running, scaffold, stale
-from .pages import building
+from . import NOTEBOOKS, ROOT, address, claims, experiments, folding, lesson, readme, renewal, running, scaffold, stale
+from .form import form_of, table
+from .pages import building, terms
 
 
 def run(folder: Path, lessons: list[str]) -> int:
@@ -63,6 +65,47 @@ def write_claims() -> None:
     claims.write()
 
 
+def fold(lessons: list[str]) -> None:
+    """Fold what only draws, phrases or sets up, in the notebooks of these lessons, or of all.
+
+    A cell with the tag hide-input or setup, or with nothing but imports, gets a first line `# @title …` and the
+    metadata that fold it in JupyterLab, VS Code and Colab; other cells lose such metadata. Nothing else changes.
+    """
+    _rewrite(lessons, folding.fold, "Folded")
+
+
+def link(lessons: list[str]) -> None:
+    """Link the terms of the glossary where the text of these lessons, or of all, first uses them.
+
+    A term that the lesson explains itself stands in bold or italics there, and stays as it is.
+    """
+    _rewrite(lessons, terms.link, "Linked")
+
+
+def second(lessons: list[str]) -> None:
+    """Mark lessons as of the second edition: from then on tests demand that they are folded and keep the form."""
+    _rewrite(lessons, lesson.make_second, "Marked")
+
+
+def _rewrite(lessons: list[str], change: Callable[[dict], object], done: str) -> None:
+    for path in running.paths_of(lessons):
+        if folding.rewrite(path, change):
+            print(f"{done}: {path.stem}")
+
+
+def form(lessons: list[str]) -> int:
+    """Count the code in view and the words of lessons, and say what makes them hard to read.
+
+    Complaints about a first edition are advice; one about a second edition makes the exit code 1.
+    """
+    forms = {path.stem: form_of(json.loads(path.read_text(encoding="utf-8"))) for path in running.paths_of(lessons)}
+    print(table(forms))
+    for name, one in forms.items():
+        for _, sentence in one.complaints:
+            print(name, sentence)
+    return sum(len(one.complaints) for one in forms.values() if one.edition > 1)
+
+
 def fork(repository: str) -> None:
     """Make the badges and setup cells open your fork, https://github.com/NAME/REPO, at its branch main."""
     print("Rewritten:", ", ".join(address.move(repository, "main")) or "nothing; the address was there")
@@ -82,7 +125,10 @@ def setup() -> None:
 COMMANDS = {"run": run, "redraw": redraw, "pages": building.build, "claims": write_claims, "readme": readme.write}
 COMMANDS |= {"evidence": evidence, "audit": audit, "beginnings": beginnings}
 COMMANDS |= {"stale": stale.say, "renew": renewal.renew, "new": scaffold.make}
+COMMANDS |= {"fold": fold, "link": link, "second": second, "form": form}
 COMMANDS |= {"fork": fork, "release": release, "setup": setup}
+
+NAMED = ("redraw", "second")  # what asks for the names of lessons; the others take all without them
 
 
 def main(words: list[str] | None = None) -> int:
@@ -95,7 +141,7 @@ def main(words: list[str] | None = None) -> int:
         for argument in inspect.signature(function).parameters.values():
             kind, given = argument.annotation, argument.default is not argument.empty
             if argument.kind is not argument.KEYWORD_ONLY:
-                several = {"nargs": "+" if name == "redraw" else "*", "metavar": "LESSON"} if kind == list[str] else {}
+                several = {"nargs": "+" if name in NAMED else "*", "metavar": "LESSON"} if kind == list[str] else {}
                 command.add_argument(argument.name, type=Path if kind is Path else str, **several)
             elif kind is bool:
                 command.add_argument(f"--{argument.name}", action="store_true")

@@ -6,7 +6,8 @@ import re
 from . import ROOT
 
 SETUP = """\
-# Setup. On Colab this fetches the course once; elsewhere it finds the copy around this notebook.
+# @title Setup
+# On Colab this fetches the course once; elsewhere it finds the copy around this notebook.
 import os
 import sys
 
@@ -60,6 +61,7 @@ def move(address: str, new_ref: str) -> list[str]:
     old, old_ref = repository(), ref()
     changes = {  # in this order: the old address may begin the new one
         re.escape(_on_colab(old, old_ref)): _on_colab(new, new_ref),
+        re.escape(f"{old}/blob/{old_ref}/"): f"{new}/blob/{new_ref}/",
         rf'--branch {re.escape(old_ref)}(?=\\?")': f"--branch {new_ref}",
         rf'(?m)^ref = "{re.escape(old_ref)}"': f'ref = "{new_ref}"',
         rf"{re.escape(old)}(?![\w-])": new,

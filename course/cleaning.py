@@ -6,6 +6,8 @@ import re
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode, from_dict
 
+from .folding import FOLDED
+
 DRAWN_TWICE = ("image/svg+xml", "application/pdf", "image/jpeg")  # beside a PNG of the same figure
 JOIN = CoalesceStreamsPreprocessor()  # pieces of one stream: how they were cut depends on the clock
 PROGRESS = re.compile(r"\d+%\||\d+(it|step|epoch|batch)\s*\[|\[\d\d:\d\d[<,]")
@@ -14,7 +16,8 @@ PROGRESS = re.compile(r"\d+%\||\d+(it|step|epoch|batch)\s*\[|\[\d\d:\d\d[<,]")
 def clean(notebook: NotebookNode) -> NotebookNode:
     """Cleans the notebook in place and returns it. Cleaning twice changes nothing more.
 
-    Kept metadata: kernelspec (always python3), language, "tdnn"; a cell's tags; a PNG's alternative text and size.
+    Kept metadata: kernelspec (always python3), language, "tdnn"; a cell's tags and what folds it; a PNG's alternative
+    text and size.
     """
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     kept = {"tdnn": notebook.metadata["tdnn"]} if notebook.metadata.get("tdnn") else {}
@@ -22,7 +25,9 @@ def clean(notebook: NotebookNode) -> NotebookNode:
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     taken = set()
     for position, cell in enumerate(notebook.cells):
-        cell.metadata = NotebookNode({"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {})
+        kept = {key: mark for key, mark in FOLDED.items() if cell.metadata.get(key) == mark}
+        kept |= {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+        cell.metadata = from_dict(kept)
         if cell.get("id") is None or cell.id in taken:
             cell.id = hashlib.sha256(f"{position}\n{cell.source}".encode()).hexdigest()[:8]
         taken.add(cell.id)

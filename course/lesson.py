@@ -25,8 +25,7 @@ VERDICTS = {  # the kinds that are counted, each with the first words of its ver
 class Lesson:
     """One notebook.
 
-    `measured` is {"seconds", "cells", "device", "cpus", "budget", "source"} of its last run, or empty; "cells" is
-    {cell id: seconds} of the code cells that took a second or more.
+    `measured` is what `measurement` finds.
     """
 
     path: Path
@@ -73,6 +72,26 @@ def verdicts_of(notebook: Path) -> dict[str, dict]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
+def edition(notebook: nbformat.NotebookNode) -> int:
+    """1 or 2. The second edition keeps the rules on folding and on form."""
+    return notebook["metadata"].get("tdnn", {}).get("edition", 1)
+
+
+def make_second(notebook: dict) -> None:
+    """Marks a notebook, in place, as one of the second edition. A notebook as JSON, or of nbformat."""
+    known = notebook["metadata"].get("tdnn", {})
+    notebook["metadata"]["tdnn"] = dict(sorted({**known, "edition": 2}.items()))  # as nbformat writes it
+    in_order = sorted(notebook["metadata"].items())
+    notebook["metadata"].clear()
+    notebook["metadata"].update(in_order)
+
+
+def measurement(notebook: nbformat.NotebookNode) -> dict:
+    """{"seconds", "cells", "device", "cpus", "budget", "source"} of the last run, or empty; "cells" is
+    {cell id: seconds} of the code cells that took a second or more."""
+    return {key: value for key, value in notebook.metadata.get("tdnn", {}).items() if key != "edition"}
+
+
 def read_lesson(path: Path) -> Lesson:
     """Reads a notebook and its verdicts."""
     notebook = nbformat.read(path, as_version=4)
@@ -85,7 +104,7 @@ def read_lesson(path: Path) -> Lesson:
         path=path,
         title=title[1].strip() if title else path.stem,
         description=" ".join(prose[0].split()) if prose else "",
-        measured=dict(notebook.metadata.get("tdnn", {})),
+        measured=measurement(notebook),
         verdicts=Counter(kinds),
     )
 
@@ -97,5 +116,6 @@ def lessons(folder: Path = NOTEBOOKS) -> list[Lesson]:
 
 def tell_time(notebook: nbformat.NotebookNode, measured: dict) -> None:
     """Keeps the measurement in the notebook's metadata and writes it in words into its first cell, in place."""
-    notebook.metadata["tdnn"] = measured
+    chosen = {"edition": edition(notebook)} if edition(notebook) > 1 else {}
+    notebook.metadata["tdnn"] = measured | chosen
     notebook.cells[0].source = TIME.sub(lambda found: found[1] + cost(measured) + found[2], notebook.cells[0].source)

@@ -14,7 +14,7 @@ from tdnn_helpers.evidence.definitions import Definitions
 
 from . import NOTEBOOKS, ROOT
 from .cleaning import clean
-from .lesson import tell_time
+from .lesson import measurement, tell_time
 from .stale import digest
 
 
@@ -119,7 +119,7 @@ def run(folder: Path, names: list[str], keep_times: bool = False) -> int:
             failures[path.stem] = error
         if error and folder == NOTEBOOKS:
             continue
-        before = notebook.metadata.get("tdnn") if keep_times else None
+        before = measurement(notebook) if keep_times else None
         tell_time(notebook, {**(before or {**times, **where}), "source": digest(notebook, package)})
         nbformat.write(notebook, folder / path.name)
         record = runs / "verdicts" / f"{path.stem}.json"

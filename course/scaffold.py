@@ -9,6 +9,9 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from . import NOTEBOOKS, ROOT, readme
 from .address import badge, setup_cell
 from .cleaning import clean
+from .folding import fold
+from .lesson import make_second
+from .pages.terms import link
 
 SKELETON = ROOT / "course" / "skeleton"
 NEXT = """Made: {made}.
@@ -44,7 +47,10 @@ def make(name: str, title: str) -> None:
         raise ValueError(f"{' and '.join(there)} would be overwritten: move it away, or take another number.")
     guide.write_text(filled("guide.md.j2"), encoding="utf-8")
     exercises.write_text(filled("exercises.py.j2"), encoding="utf-8")
-    nbformat.write(clean(new_notebook(cells=cells)), NOTEBOOKS / f"{name}.ipynb")
+    notebook = clean(new_notebook(cells=cells))
+    for finish in (fold, link, make_second):
+        finish(notebook)
+    nbformat.write(nbformat.from_dict(notebook), NOTEBOOKS / f"{name}.ipynb")
     readme.write()
     made = (f"notebooks/{name}.ipynb", *(str(path.relative_to(ROOT)) for path in (exercises, guide)))
     print(NEXT.format(made=", ".join(made), name=name))

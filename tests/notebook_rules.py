@@ -8,9 +8,11 @@ from pathlib import Path
 import nbformat
 from nbconvert.filters.markdown_mistune import MarkdownWithMath
 
-from course import NOTEBOOKS, ROOT
+from course import NOTEBOOKS, ROOT, folding
 from course.address import badge, setup_cell
-from course.lesson import cost
+from course.folding import FOLDED, is_folded, is_hidden, titled
+from course.form import form_of
+from course.lesson import cost, edition, measurement
 from course.pages.drawing import Renderer
 from course.stale import digest, stamp
 from tdnn_helpers.evidence.definitions import Definitions
@@ -120,7 +122,8 @@ def no_typed_results(notebook, name):
 
 def same_setup(notebook, name):
     code = _cells(notebook, "code")
-    if not code or code[0].source != setup_cell() or "setup" not in code[0].metadata.get("tags", []):
+    # A first edition may lack the title.
+    if not code or titled(code[0].source, []) != setup_cell() or "setup" not in code[0].metadata.get("tags", []):
         yield 'does not open with the setup cell, tagged "setup" (python -m course setup prints it)'
 
 
@@ -138,14 +141,14 @@ def colab_badge(notebook, name):
 def says_its_time(notebook, name):
     """The first cell tells what the lesson costs: the measurement in the metadata, in words."""
     told = re.findall(r"<!-- time -->(.*?)<!-- /time -->", notebook.cells[0].source)
-    measured = cost(notebook.metadata.get("tdnn", {}))
+    measured = cost(measurement(notebook))
     if told != [measured]:
         yield f"does not tell its measured time at the top: <!-- time -->{measured}<!-- /time -->"
 
 
 def results_are_of_this_code(notebook, name):
     """What is recorded was measured by the code that stands here: neither the notebook nor the package has changed."""
-    if notebook.metadata.get("tdnn") and stamp(notebook) != digest(notebook, NOW):
+    if measurement(notebook) and stamp(notebook) != digest(notebook, NOW):
         yield f"shows results that are older than its code: make claims LESSONS={Path(name).stem}"
 
 
@@ -198,6 +201,23 @@ def drawable_formulas(notebook, name):
             MarkdownWithMath(renderer=Renderer([])).render(text)
         except ValueError as error:
             yield str(error)
+
+
+def folded_everywhere(notebook, name):
+    """A cell is folded in JupyterLab, VS Code, Colab and on the page, or nowhere. First editions may be neither."""
+    for cell in notebook.cells if edition(notebook) > 1 else ():
+        if is_hidden(cell) != is_folded(cell) or not is_hidden(cell) and {*FOLDED} & {*cell.metadata}:
+            yield f"is folded in some places only in cell {cell.get('id')}: python -m course fold {Path(name).stem}"
+
+
+def folds_no_idea(notebook, name):
+    """What trains, compares or judges is in view, and what a later cell uses too."""
+    yield from folding.refusals(notebook) if edition(notebook) > 1 else ()
+
+
+def reads_well(notebook, name):
+    """Little code in view, many words, one idea a cell; `python -m course form` says it of first editions too."""
+    yield from (sentence for _, sentence in form_of(notebook).complaints if edition(notebook) > 1)
 
 
 RULES = tuple(rule for rule in list(vars().values()) if inspect.isgeneratorfunction(rule))

@@ -12,6 +12,8 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from course import NOTEBOOKS, ROOT, address, readme, renewal, running, scaffold, stale
 from course.__main__ import COMMANDS, main
+from course.folding import rewrite
+from course.pages.terms import link
 from notebook_rules import colab_badge, same_setup
 from tdnn_helpers.evidence.definitions import Definitions
 
@@ -176,7 +178,10 @@ FORK, HERE, REF = "https://github.com/somebody/a-fork.of-it", address.repository
 def test_one_command_moves_the_course_to_a_fork_or_a_release(copy, monkeypatch, capsys, words):
     place, ref = (FORK, "main") if words[0] == "fork" else (HERE, "v1.2.0")
     monkeypatch.setattr(address, "ROOT", copy)
-    before, notebooks = contents(copy), sorted((copy / "notebooks").glob("*.ipynb"))
+    notebooks = sorted((copy / "notebooks").glob("*.ipynb"))
+    for path in notebooks:
+        rewrite(path, link)  # to the glossary
+    before = contents(copy)
     assert main([*words]) == 0
     after, said = contents(copy), capsys.readouterr().out
     changed = {path for path in before if before[path] != after[path]}
@@ -190,7 +195,7 @@ def test_one_command_moves_the_course_to_a_fork_or_a_release(copy, monkeypatch, 
         on_colab = place.replace("https://github.com", "https://colab.research.google.com/github")
         assert f"({on_colab}/blob/{ref}/notebooks/{path.name})" in text
         assert f'git clone -q --depth 1 {place} "' in text and f'" --branch {ref}"' in text
-        assert [*same_setup(book, path.name), *colab_badge(book, path.name)] == []  # its own rules hold
+        assert [*same_setup(book, path.name), *colab_badge(book, path.name), *link(book)] == []  # its own rules hold
     front = (copy / "README.md").read_text(encoding="utf-8")
     assert readme.with_table(front) == front
     assert main([*words]) == 0 and "nothing" in capsys.readouterr().out and contents(copy) == after  # once more

@@ -13,6 +13,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from course import NOTEBOOKS, ROOT, claims, forests, readme
 from course.address import badge, setup_cell
+from course.folding import fold, untitled
+from course.lesson import make_second
 from course.pages.drawing import TEXTS
 from course.stale import digest
 from notebook_rules import NOW, RULES, missing_links
@@ -53,6 +55,8 @@ def good_notebook():
     ]
     notebook = new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
     notebook.metadata["tdnn"] = {"seconds": 90, "device": "cpu", "cpus": 2, "source": digest(notebook, NOW)}
+    fold(notebook)
+    make_second(notebook)
     return notebook
 
 
@@ -108,6 +112,13 @@ BAD = [
     ("small_file", add_code("'" + "x" * 600_000 + "'")),
     ("links_exist", add_text("[gone](gone.ipynb)")),
     ("links_exist", add_text('<img src="gone.png">')),
+    ("folded_everywhere", lambda n: n.cells[1].metadata.pop("jupyter")),
+    ("folded_everywhere", lambda n: n.cells[1].metadata.pop("cellView")),
+    ("folded_everywhere", lambda n: n.cells[1].update(source=untitled(n.cells[1].source))),
+    ("folded_everywhere", lambda n: n.cells[4].metadata.update(cellView="form")),
+    ("folded_everywhere", add_code("import os")),
+    ("folds_no_idea", lambda n: n.cells[4].update(source="judge(x)", metadata={"tags": ["hide-input"]})),
+    ("reads_well", add_code("known = 1")),
     ("drawable_formulas", add_text(r"$\nosuchcommand{x}$")),
     ("drawable_formulas", add_text("$x_{$")),
     ("drawable_formulas", add_code(data={"text/markdown": "$x_{$"})),
@@ -124,6 +135,19 @@ def test_rule_refuses_a_bad_notebook(name, change):
     notebook = good_notebook()
     change(notebook)
     assert list(RULE[name](notebook, NAME))
+
+
+FOR_SECOND = ("folded_everywhere", "folds_no_idea", "reads_well")
+
+
+@pytest.mark.parametrize(("name", "change"), [pair for pair in BAD if pair[0] in FOR_SECOND])
+def test_a_first_edition_may_lack_the_form_and_what_folds_it(name, change):
+    notebook = good_notebook()
+    change(notebook)
+    notebook.metadata.tdnn.pop("edition")
+    assert list(RULE[name](notebook, NAME)) == []
+    notebook.cells[1].source = setup_cell().replace("# @title Setup\n#", "# Setup.")  # nor the title of the setup cell
+    assert list(RULE["same_setup"](notebook, NAME)) == []
 
 
 def test_every_rule_has_a_notebook_that_breaks_it_and_a_figure_may_be_explained_by_its_own_cell():

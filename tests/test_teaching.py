@@ -9,7 +9,7 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from course import NOTEBOOKS
-from course.lesson import read_lesson
+from course.lesson import measurement, read_lesson
 from course.pages import slides, teaching
 from course.pages.building import build
 from course.stale import digest
@@ -123,7 +123,7 @@ def test_the_slides_of_the_lessons(name):
         pytest.skip(f"{name} has no cell with the tag slide yet")
     assert 8 <= len(cells) <= 25
     page = deck(path)
-    assert [what for what in complaints(page, len(cells)) if "empty" not in what or notebook.metadata.get("tdnn")] == []
+    assert [what for what in complaints(page, len(cells)) if "empty" not in what or measurement(notebook)] == []
     shown = [cell for cell in cells if "slide-code" in cell.metadata.tags]
     assert len(page.select(".highlight")) == len(shown)
 

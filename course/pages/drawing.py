@@ -19,10 +19,16 @@ from traitlets.config import Config
 from .. import NOTEBOOKS
 from ..address import ref, repository
 from ..cleaning import clean
+from ..folding import title, untitled
 from .maths import mathml
 
 HERE = Path(__file__).resolve().parent
 TEMPLATES, TEXTS = HERE / "templates", HERE / "texts"
+
+
+def address_of(text: str) -> str:
+    """Where one of the texts of the course is read by somebody who has neither the site nor the files."""
+    return f"{repository()}/blob/{ref()}/course/pages/texts/{text}"
 
 
 class Renderer(IPythonRenderer):
@@ -57,6 +63,7 @@ class Renderer(IPythonRenderer):
         return f'<h{level} id="{name}">{text} {anchor}</h{level}>\n'
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
+        url = url.removeprefix(address_of(""))  # a text of the course has its page here
         if not re.match(r"[a-z]+:|#|/", url):
             page, mark, fragment = url.partition("#")
             if page.endswith(".ipynb") and "/" not in page or (TEXTS / page).is_file():
@@ -87,6 +94,7 @@ class PageExporter(TemplateExporter):
         yield from super().default_filters()
         yield "highlight_code", Highlight2HTML(pygments_lexer="python", parent=self)
         yield "markdown2html", self.markdown2html
+        yield from {"title": title, "untitled": untitled}.items()
 
     @jinja2.pass_context
     def markdown2html(self, context, source: str) -> str:

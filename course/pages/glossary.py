@@ -1,7 +1,8 @@
 """The glossary: reads glossary.md, and finds the section of a lesson that introduces a term.
 
-An entry of glossary.md is one list item, `- **term, other name (short form)** (3): What it means.`, where 3 is the
-number of the lesson that introduces the term. A lesson that is not there leaves its terms without a link.
+An entry of glossary.md is one list item, `- <a id="term-other-short"></a>**term, other (short)** (3): What it means.`,
+where 3 is the number of the lesson that introduces the term, which has three names here, and the id is its anchor on
+GitHub. A lesson that is not there leaves its terms without a link.
 """
 
 import html
@@ -10,7 +11,9 @@ from dataclasses import dataclass
 
 from .drawing import TEXTS
 
-ENTRY = re.compile(r"^- \*\*(?P<term>.+?)\*\* \((?P<lesson>\d+)\): (?P<text>.+(?:\n  .+)*)$", re.MULTILINE)
+ENTRY = re.compile(
+    r'^- <a id="[^"]+"></a>\*\*(?P<term>.+?)\*\* \((?P<lesson>\d+)\): (?P<text>.+(?:\n  .+)*)$', re.MULTILINE
+)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nbformat
 
+from ..folding import title
 from .drawing import TEXTS
 
 GUIDES = TEXTS / "guides"
@@ -17,7 +18,7 @@ def guide(name: str) -> Path | None:
 
 
 def slow_cells(notebook: nbformat.NotebookNode) -> list[tuple[str, str, float]] | None:
-    """(heading of its part, first line of its code, seconds) of each code cell that took a second or more.
+    """(heading of its part, title or first line of its code, seconds) of each code cell that took a second or more.
 
     None if the last run did not keep the seconds of its cells.
     """
@@ -29,5 +30,6 @@ def slow_cells(notebook: nbformat.NotebookNode) -> list[tuple[str, str, float]] 
         if cell.cell_type == "markdown":
             part = next(iter(reversed(re.findall(r"^## +(.+)$", cell.source, re.MULTILINE))), part)
         elif cell.get("id") in seconds:
-            rows.append((part, cell.source.strip().partition("\n")[0], seconds[cell.id]))
+            first = title(cell.source) or cell.source.strip().partition("\n")[0]
+            rows.append((part, first, seconds[cell.id]))
     return rows

@@ -95,13 +95,16 @@ def size() -> str:
 
 def text_of(function: types.FunctionType, source: str) -> str:
     """The bare text of a function or lambda that was defined in this source. TypeError if it isn't found there."""
-    code = function.__code__
+    return _text_of(function.__code__, source)
+
+
+@functools.lru_cache(4096)  # each arm of each comparison asks for the same few
+def _text_of(code: types.CodeType, source: str) -> str:
     kinds = ast.Lambda if code.co_name == "<lambda>" else FUNCTIONS
     texts = {
         _segment(source, node)
-        for node in ast.walk(_parsed(source))
-        if isinstance(node, kinds) and _first_line(node) == code.co_firstlineno
-        if kinds is ast.Lambda or node.name == code.co_name
+        for node in _defined(source).get(code.co_firstlineno, ())
+        if isinstance(node, kinds) and (kinds is ast.Lambda or node.name == code.co_name)
     }
     if len(texts) > 1:  # several lambdas begin in this line
         texts = {text for text in texts if _compiles_to(text, code)}
@@ -110,7 +113,14 @@ def text_of(function: types.FunctionType, source: str) -> str:
     return _bare(texts.pop())
 
 
-_parsed = functools.lru_cache(64)(ast.parse)
+@functools.lru_cache(64)
+def _defined(source: str) -> dict[int, list[ast.AST]]:
+    """Line → the functions and lambdas that begin in it."""
+    found: dict[int, list[ast.AST]] = {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (*FUNCTIONS, ast.Lambda)):
+            found.setdefault(_first_line(node), []).append(node)
+    return found
 
 
 def _first_line(node: ast.AST) -> int:

@@ -11,7 +11,7 @@ The package holds 796 PNG images, drawings and photographs mixed. They were look
 
 - is a photograph: no drawing, rendering or painting, no traced sign, nothing that was blended or cut badly;
 - belongs to a class of the emoji as Unicode sees it: no plants, balls, trophies, planets or dishes;
-- is at least 50 pixels long, so that 64 pixels don't enlarge it by much;
+- is 49 pixels long or longer, so that 64 pixels don't enlarge it by much;
 - is under the package's licence: left out are those that the package's own list of changes, or the list of
   contributors in its source, gives another one (GFDL or Creative Commons only, stock.xchng);
 - is no tank, and no gravestone with a name. Of twenty coins six are kept, so that they don't outweigh the rest.

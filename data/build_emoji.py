@@ -22,11 +22,10 @@ import tempfile
 from pathlib import Path
 
 import resvg_py
-from PIL import Image, ImageOps
+from atlas import TILE, tile_of, write_atlas
+from PIL import Image
 
 TARGET = Path(__file__).parent / "emoji"
-TILE = 64  # pixels
-COLUMNS = 36  # tiles in a row of the atlas
 
 PACKAGES = {
     "noto": "emoji-datasource-google@16.0.0",  # Noto Emoji 2.048; also brings emoji.json, the Unicode groups
@@ -116,27 +115,10 @@ def family_of(name: str) -> str:
     return SAME_FAMILY.get(rest, rest)
 
 
-def tile_of(image: Image.Image) -> Image.Image:
-    """A 64 px RGBA tile, padded to a square if need be; colours under fully transparent pixels are set to 0."""
-    image = ImageOps.pad(image.convert("RGBA"), (TILE, TILE), Image.Resampling.LANCZOS, color=(0, 0, 0, 0))
-    blank = Image.new("RGBA", image.size)
-    return Image.composite(image, blank, image.getchannel("A").point(lambda alpha: 255 if alpha else 0))
-
-
 def draw_svg(icon: dict) -> Image.Image:
     size = f'viewBox="0 0 32 {icon.get("height", 32)}" width="{TILE}" height="{TILE}"'
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{icon["body"]}</svg>'
     return Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg))))
-
-
-def write_atlas(path: Path, tiles: list[Image.Image]) -> None:
-    rows = -(-len(tiles) // COLUMNS)
-    atlas = Image.new("RGBA", (COLUMNS * TILE, rows * TILE))
-    for index, tile in enumerate(tiles):
-        atlas.paste(tile, (index % COLUMNS * TILE, index // COLUMNS * TILE))
-    part = path.with_name(path.name + ".part")
-    atlas.save(part, "WEBP", lossless=True, quality=100, method=6, exact=True)
-    os.replace(part, path)
 
 
 def main() -> None:

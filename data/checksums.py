@@ -14,7 +14,14 @@ import os
 from pathlib import Path
 
 DATA = Path(__file__).parent
-READ_AT_RUN_TIME = ("FashionMNIST/raw/*.gz", "emoji/*.webp", "emoji/emoji.csv", "pretrained/*.pth")
+READ_AT_RUN_TIME = (
+    "FashionMNIST/raw/*.gz",
+    "emoji/*.webp",
+    "emoji/emoji.csv",
+    "photographs/*.webp",
+    "photographs/*.csv",
+    "pretrained/*.pth",
+)
 
 
 def sums(content: bytes) -> dict:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tdnn_helpers.data import blood_smear
 from tdnn_helpers.data.sets import FASHION_CLASSES
-from tdnn_helpers.data.shipped import DESIGNS, read_emoji, read_idx_gz, verified
+from tdnn_helpers.data.shipped import DESIGNS, read_emoji, read_idx_gz, read_photographs, verified
 
 TARGET = Path(__file__).parent / "contact_sheets"
 
@@ -65,12 +65,16 @@ def fashion_mnist(columns: int = 20) -> None:
     save(figure, "fashion-mnist.png")
 
 
+def on_white(pixels: np.ndarray) -> np.ndarray:
+    alpha = pixels[..., 3:] / 255
+    return (pixels[..., :3] * alpha + 255 * (1 - alpha)).round().astype(np.uint8)
+
+
 def emoji(columns: int = 8) -> None:
     designs = {}
     for design in DESIGNS:
         pixels, rows = read_emoji(design)
-        alpha = pixels[..., 3:] / 255
-        designs[design] = (pixels[..., :3] * alpha + 255 * (1 - alpha)).round().astype(np.uint8)
+        designs[design] = on_white(pixels)
     figure, blocks = plt.subplots(4, 2, figsize=(10, 9.6), layout="constrained")
     blocks = blocks.ravel()
     for axes, name in zip(
@@ -85,6 +89,18 @@ def emoji(columns: int = 8) -> None:
     text = "Each row is one design.\nA column shows one object,\ndrawn by all four."
     blocks[-1].text(0.5, 0.5, text, ha="center", va="center", fontsize=13, transform=blocks[-1].transAxes)
     save(figure, "emoji.png")
+
+
+def photographs(columns: int = 14) -> None:
+    pixels, rows = read_photographs()
+    kinds = [row["class"] for row in rows]
+    classes = tuple(dict.fromkeys(kinds))
+    members = [np.flatnonzero([kind == name for kind in kinds]) for name in classes]
+    chosen = [one[np.linspace(0, len(one) - 1, columns).round().astype(int)] for one in members]
+    figure, axes = plt.subplots(figsize=(9, 2.9), layout="constrained")
+    show(axes, np.stack([on_white(pixels[one]) for one in chosen]), classes)
+    axes.set_title(f"Photographs: {columns} of the {' + '.join(str(len(one)) for one in members)} images", fontsize=11)
+    save(figure, "photographs.png")
 
 
 def blood_smears(columns: int = 8) -> None:
@@ -104,4 +120,5 @@ def blood_smears(columns: int = 8) -> None:
 if __name__ == "__main__":
     fashion_mnist()
     emoji()
+    photographs()
     blood_smears()

@@ -30,6 +30,16 @@ def test_emoji_show_the_same_objects_in_every_design():
         assert min(part.counts().values()) > 0
 
 
+def test_photographs_have_the_classes_of_the_emoji_and_their_look():
+    emoji, photographs = load("emoji"), load("photographs")
+    assert photographs.classes == emoji.classes and photographs.images.shape == (202, 3, 64, 64)
+    assert photographs.counts() == dict(animals=109, faces=0, food=42, objects=37, people=0, symbols=0, travel=14)
+    assert (photographs.images[:, :, 0] == 255).all(), "a white margin"
+    pairs = torch.stack([photographs.extra["group"], photographs.targets]).unique(dim=1)
+    assert len(pairs[0]) == len(pairs[0].unique()) == 148, "a family has one class"
+    assert photographs.extra["group"].bincount().max() == 6, "the coins"
+
+
 def save(path, image=None, size=(6, 4), colour=(255, 0, 0), **options):
     """An image in a folder that is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """The data files: the right values, and one clear sentence for every way in which a file can be wrong."""
 
 import gzip
+import importlib
 import json
 import os
 import shutil
@@ -145,3 +146,22 @@ def test_the_four_designs_show_the_same_objects_and_a_family_has_one_class():
     farmers = {row["family"] for row in rows if row["name"] in ("farmer", "man farmer", "woman farmer")}
     assert len(farmers) == 1
     assert len({row["codepoints"] for row in rows}) == len(rows)
+
+
+def test_the_photographs_are_those_that_their_program_lists(monkeypatch):
+    monkeypatch.syspath_prepend(str(data_dir()))
+    program = importlib.import_module("build_photographs")
+    images, rows = files.read_photographs()
+    assert images.shape == (len(rows), 64, 64, 4) and not images[..., :3][images[..., 3] == 0].any()
+    listed = [
+        (f"{folder}/{name}.png", kind, program.FAMILY_OF.get(name))
+        for kind, folders in program.KEPT.items()
+        for folder, names in folders.items()
+        for name in names.split()
+    ]
+    assert [(row["file"], row["class"]) for row in rows] == [(file, kind) for file, kind, _ in listed]
+    assert all(family in (None, row["family_name"]) for row, (_, _, family) in zip(rows, listed))
+    assert set(program.FAMILY_OF) <= {file.split("/")[-1][:-4] for file, _, _ in listed}, "a family of nothing"
+    tomato = next(image for image, row in zip(images, rows) if row["name"] == "tomato")
+    red, green, blue, _ = tomato[tomato[..., 3] == 255].mean(axis=0)
+    assert red > 2 * green and red > 2 * blue, "an index slip would show another colour"

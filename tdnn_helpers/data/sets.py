@@ -9,13 +9,15 @@ import numpy as np
 import torch
 
 from ..core.choices import listed, nearest
-from ..core.places import data_dir
-from .shipped import read_emoji, read_idx_gz, verified
+from .downloaded import CELLS, SOURCES, arrays, smears
+from .shipped import read_emoji, read_idx_gz, read_photographs, verified
 from .split import Split
 from .unpacked import read_idx_shared
 
-NAMES = ("fashion-mnist", "emoji", "digits", "cifar10", "stl10")
+NAMES = ("fashion-mnist", "emoji", "photographs", "digits", *SOURCES)
 FASHION_CLASSES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+EMOJI_CLASSES = ("animals", "faces", "food", "objects", "people", "symbols", "travel")
+CELL_PIXELS = 64  # a side of a cell cut out of a blood smear
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 DEEP = ("I", "F")  # the modes of Pillow with more than 8 bits a value: "I;16", "I", "F"
 
@@ -31,11 +33,13 @@ def load(
     """A data set by name, or a folder of images.
 
     Args:
-        source: ``"fashion-mnist"`` (28 px grey, in this repository), ``"emoji"`` (64 px colour, in this repository),
-            ``"digits"`` (8 px grey, from scikit-learn), ``"cifar10"`` and ``"stl10"`` (torchvision downloads them), or
-            the path of a folder (``~`` is your home) that holds one folder of images per class. Transparent pixels
-            of your images become white, as in print; a line says how many images have such pixels. See
-            :func:`read_image` for images of 16 bits or of floats.
+        source: ``"fashion-mnist"`` (28 px grey), ``"emoji"`` and ``"photographs"`` (64 px colour, the same classes, but
+            the photographs show no faces, people or symbols), all in this repository; ``"digits"`` (8 px grey, from
+            scikit-learn); downloaded once, after a line that says the size: ``"cifar-10"`` (32 px), ``"stl-10"``
+            (96 px), ``"bloodmnist"`` (28 px), ``"bccd"`` (the cells of stained blood smears, 64 px; those of one smear
+            are a group, and ``extra["box"]`` says where they lie); or the path of a folder (``~`` is your home) that
+            holds one folder of images per class. Transparent pixels of your images become white, as in print; a line
+            says how many images have such pixels. See :func:`read_image` for images of 16 bits or of floats.
         part: ``"train"`` or ``"test"``, for the sets that come with both. The others are one pool: split it yourself.
         design: for ``"emoji"``: ``"noto"``, ``"twemoji"``, ``"fluent-flat"`` or ``"fluent-3d"``.
         size: pixels a side. Needed for a folder with images of different sizes (each is resized, then centre-cropped).
@@ -46,6 +50,7 @@ def load(
         ValueError: an unknown name, part or design; a folder that is not there; a damaged file; an unreadable image; an
             empty class.
         FileNotFoundError: a data file of the course that is not there.
+        ConnectionError: a set that has to be downloaded, and no internet.
     """
     if part not in ("train", "test"):
         raise ValueError(f'part is "train" or "test", not "{part}".')
@@ -57,9 +62,12 @@ def load(
     readers = {
         "fashion-mnist": lambda: _load_fashion_mnist(part),
         "emoji": lambda: _load_emoji(design),
+        "photographs": _load_photographs,
         "digits": _load_digits,
-        "cifar10": lambda: _load_torchvision("CIFAR10", part, megabytes=170),
-        "stl10": lambda: _load_torchvision("STL10", part, megabytes=2640),
+        "cifar-10": lambda: _load_downloaded("cifar-10", part),
+        "stl-10": lambda: _load_downloaded("stl-10", part),
+        "bloodmnist": lambda: _load_downloaded("bloodmnist", part),
+        "bccd": lambda: _load_cells(part, size or CELL_PIXELS),
     }
     if source not in readers:
         raise ValueError(
@@ -84,19 +92,25 @@ def _load_fashion_mnist(part: str) -> Split:
 
 
 def _load_emoji(design: str) -> Split:
-    pixels, rows = read_emoji(design)
+    return _on_white(*read_emoji(design), name=f"emoji ({design})")
+
+
+def _load_photographs() -> Split:
+    return _on_white(*read_photographs(), name="photographs")
+
+
+def _on_white(pixels: np.ndarray, rows: list[dict], name: str) -> Split:
     on_white = np.empty((*pixels.shape[:3], 3), dtype=np.uint8)
     for i, image in enumerate(pixels):  # all at once they would take 250 MB for a moment, in every kernel of a class
         alpha = image[..., 3:].astype(np.float32) / 255
         on_white[i] = (image[..., :3] * alpha + 255 * (1 - alpha)).round()
-    classes = sorted({row["class"] for row in rows})
     families = sorted({row["family"] for row in rows})
     return Split(
         torch.from_numpy(on_white).permute(0, 3, 1, 2).contiguous(),
-        torch.tensor([classes.index(row["class"]) for row in rows]),
-        classes,
+        torch.tensor([EMOJI_CLASSES.index(row["class"]) for row in rows]),
+        EMOJI_CLASSES,
         extra={"group": torch.tensor([families.index(row["family"]) for row in rows])},
-        name=f"emoji ({design})",
+        name=name,
     )
 
 
@@ -108,21 +122,32 @@ def _load_digits() -> Split:
     return Split(images[:, None], torch.from_numpy(digits.target).long(), tuple("0123456789"), name="digits")
 
 
-def _load_torchvision(name: str, part: str, megabytes: int) -> Split:
-    import torchvision
+def _load_downloaded(name: str, part: str) -> Split:
+    with arrays(name) as kept:
+        images, labels = kept[f"{part}_images"], kept[f"{part}_labels"]
+    return Split(torch.from_numpy(images), torch.from_numpy(labels), SOURCES[name].classes, name=f"{name} {part}")
 
-    print(f"{name}: torchvision reads it, or downloads {megabytes} MB first; that host can take an hour.")
-    which = {"train": part == "train"} if name == "CIFAR10" else {"split": part}
-    dataset = getattr(torchvision.datasets, name)(root=str(data_dir()), download=True, **which)
-    images = np.asarray(dataset.data)
-    if name == "CIFAR10":  # N×H×W×C
-        images = images.transpose(0, 3, 1, 2)
-    labels = dataset.targets if name == "CIFAR10" else dataset.labels
+
+def _load_cells(part: str, size: int) -> Split:
+    """A square around each cell, as large as the longer side of its box and moved to lie inside the smear."""
+    from PIL import Image
+
+    photographs, boxes, test = smears()
+    boxes = boxes[(test[boxes[:, 0]] == (part == "test")) & (boxes[:, 4] > boxes[:, 2])]
+    cells = np.empty((len(boxes), size, size, 3), dtype=np.uint8)
+    for i, (smear, _, left, top, right, bottom) in enumerate(boxes.tolist()):
+        height, width = photographs.shape[1:3]
+        side = max(right - left, bottom - top)
+        x = min(max((left + right - side) // 2, 0), width - side)
+        y = min(max((top + bottom - side) // 2, 0), height - side)
+        cell = Image.fromarray(photographs[smear, y : y + side, x : x + side])
+        cells[i] = np.asarray(cell.resize((size, size), Image.Resampling.LANCZOS))
     return Split(
-        torch.from_numpy(np.ascontiguousarray(images)),
-        torch.as_tensor(labels).long(),
-        tuple(dataset.classes),
-        name=f"{name} {part}",
+        torch.from_numpy(cells).permute(0, 3, 1, 2).contiguous(),
+        torch.from_numpy(boxes[:, 1]),
+        CELLS,
+        extra={"group": torch.from_numpy(boxes[:, 0]), "box": torch.from_numpy(boxes[:, 2:])},
+        name=f"bccd {part}",
     )
 
 

@@ -24,7 +24,7 @@ from ..core.choices import check_known
 from ..core.places import data_dir
 
 DESIGNS = ("noto", "twemoji", "fluent-flat", "fluent-3d")
-TILE = 64  # pixels a side of one emoji in an atlas
+TILE = 64  # pixels a side of one picture in an atlas
 _REMEDY = "Restore it with `git checkout -- data` or rebuild it as data/README.md says."
 
 
@@ -130,13 +130,38 @@ def read_emoji(design: str) -> tuple[np.ndarray, list[dict]]:
         FileNotFoundError: a file is missing.
     """
     check_known(design, DESIGNS, "emoji design")
-    with verified("emoji/emoji.csv").open(encoding="utf-8", newline="") as file:
-        rows = [{**row, "index": int(row["index"]), "family": int(row["family"])} for row in csv.DictReader(file)]
-    path = verified(f"emoji/{design}.webp")
+    rows = _rows("emoji/emoji.csv")
+    return _tiles(f"emoji/{design}.webp", len(rows)), rows
+
+
+def read_photographs() -> tuple[np.ndarray, list[dict]]:
+    """Read the cut-out photographs.
+
+    Returns:
+        As :func:`read_emoji`: uint8 array N×64×64×4, and N rows of ``photographs.csv``: "index" (int), "file" (in the
+        package that they come from), "name", "class", "family" (int: several photographs of one kind of thing share
+        it) and "family_name".
+
+    Raises:
+        ValueError: a damaged file.
+        FileNotFoundError: a file is missing.
+    """
+    rows = _rows("photographs/photographs.csv")
+    return _tiles("photographs/photographs.webp", len(rows)), rows
+
+
+def _rows(table: str) -> list[dict]:
+    with verified(table).open(encoding="utf-8", newline="") as file:
+        return [{**row, "index": int(row["index"]), "family": int(row["family"])} for row in csv.DictReader(file)]
+
+
+def _tiles(atlas: str, n: int) -> np.ndarray:
+    """The first ``n`` pictures of a sheet: uint8 n×64×64×4."""
+    path = verified(atlas)
     try:
-        atlas = np.asarray(Image.open(path).convert("RGBA"))
+        sheet = np.asarray(Image.open(path).convert("RGBA"))
     except UnidentifiedImageError as error:
         raise ValueError(f"{path} is not an image that this Pillow can read; it needs WebP support.") from error
-    down, across = atlas.shape[0] // TILE, atlas.shape[1] // TILE
-    tiles = atlas.reshape(down, TILE, across, TILE, 4).swapaxes(1, 2).reshape(-1, TILE, TILE, 4)
-    return tiles[: len(rows)].copy(), rows
+    down, across = sheet.shape[0] // TILE, sheet.shape[1] // TILE
+    tiles = sheet.reshape(down, TILE, across, TILE, 4).swapaxes(1, 2).reshape(-1, TILE, TILE, 4)
+    return tiles[:n].copy()

@@ -153,17 +153,23 @@ def results_are_of_this_code(notebook, name):
 
 
 def experiments_fill_the_bank(notebook, name):
-    """A cell with the tag "experiment" is run to make the bank's rows, so it has a comparison that goes there."""
+    """A comparison that goes to the bank stands in a cell with the tag "experiment", since only these are run to make
+    rows; and where there are such cells, one of them has such a comparison."""
+    tagged, banked = set(), set()
     for cell in _cells(notebook, "code"):
         calls = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)]
-        banked = any(
+        if any(
             getattr(call.func, "id", "") in ("compare", "over_budgets", "sweep", "tune")
             and any(word.arg == "bank" for word in call.keywords)
             for call in calls
-        )
-        if banked != ("experiment" in cell.metadata.get("tags", [])):
-            which = "calls compare, over_budgets, sweep or tune with a bank" if banked else 'has the tag "experiment"'
-            yield f"{which}, and a bank and this tag go together, in cell {cell.get('id')}"
+        ):
+            banked.add(cell.get("id"))
+        if "experiment" in cell.metadata.get("tags", []):
+            tagged.add(cell.get("id"))
+    for cell in sorted(banked - tagged):
+        yield f'a comparison goes to the bank from cell {cell}, which lacks the tag "experiment"'
+    if tagged and not banked:
+        yield 'cells have the tag "experiment", but no comparison goes to the bank'
 
 
 def png_figures_with_alt_text(notebook, name):

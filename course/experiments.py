@@ -17,6 +17,9 @@ from pathlib import Path
 
 import nbformat
 
+from tdnn_helpers.evidence.definitions import LISTING
+
+from . import ROOT
 from .running import paths_of
 
 TAG = "experiment"
@@ -163,19 +166,47 @@ def keys(path: Path, updates: int = 0) -> dict[str, dict[str, list[str]]]:
     return found
 
 
+def with_old_data(path: Path, tree: Path) -> dict[str, dict[str, list[str]]]:
+    """The keys of the arms of a lesson if the data were that of an older tree; none if a file of it has changed."""
+    listings = [folder / "data" / LISTING for folder in (tree, ROOT)]
+    then, now = (json.loads(listing.read_text(encoding="utf-8")) for listing in listings)
+    if any(now.get(name) != entry for name, entry in then.items()):
+        return {}
+    before = os.environ.get("TDNN_DATA")
+    os.environ["TDNN_DATA"] = str(tree / "data")
+    try:
+        return keys(path)
+    finally:
+        os.environ.pop("TDNN_DATA")
+        os.environ |= {"TDNN_DATA": before} if before else {}
+
+
 def renew_rows(path: Path, tree: Path) -> tuple[int, list[str]]:
-    """Give the rows of a lesson the keys that its arms have now, where the first updates of an arm are the same to the
-    last bit in an older tree of the course. Returns how many rows were renewed, and which arms were not.
+    """Give the rows of a lesson the keys that its arms have now, where nothing has changed since an older tree of the
+    course but that data came to its list, or where the first updates of an arm are the same to the last bit in both
+    trees. Returns how many rows were renewed, and which arms were not.
 
     The older tree computes for itself, so it must have `python -m course beginnings`.
     """
     from tdnn_helpers.evidence import bank
 
-    rows = bank.read(path.stem)
+    def key(found: dict, row: dict) -> str:
+        return found.get(row["comparison"], {}).get(row["arm"], ("",))[0]
+
+    def late(row: dict) -> bool:
+        return row["key"] != key(now, row)
+
+    rows, count = bank.read(path.stem), 0
     now = keys(path) if rows else {}
-    late = [row for row in rows if row["key"] != now.get(row["comparison"], {}).get(row["arm"], ("",))[0]]
-    if not late:
-        return 0, []
+    if any(map(late, rows)):
+        then = with_old_data(path, tree)
+        same = [row for row in rows if late(row) and row["key"] == key(then, row)]
+        for row in same:
+            row["key"] = key(now, row)
+        bank.replace(path.stem, rows)
+        count = len(same)
+    if not any(map(late, rows)):
+        return count, []
     with tempfile.TemporaryDirectory() as folder:
         note, own = Path(folder, "then.json"), os.environ | {"PYTHONPATH": str(tree), "TDNN_STORE": "0"}
         words = [sys.executable, "-m", "course", "beginnings", str(note), path.stem]
@@ -193,7 +224,7 @@ def renew_rows(path: Path, tree: Path) -> tuple[int, list[str]]:
         else:
             missed.add(f"{row['comparison']}, {row['arm']}")
             renewed.append(row)
-    count = sum(one is not other for one, other in zip(rows, renewed))
+    count += sum(one is not other for one, other in zip(rows, renewed))
     bank.replace(path.stem, renewed)
     return count, sorted(missed)
 

@@ -1,5 +1,6 @@
 """The commands that make the evidence bank and audit it, on a lesson of a few cells."""
 
+import json
 import os
 import signal
 import subprocess
@@ -236,3 +237,28 @@ def test_a_killed_command_loses_no_finished_run(course, tmp_path, capsys):
     assert 2 <= len(rows()) < 6
     assert main(["evidence"]) == 0 and "to make" in capsys.readouterr().out
     assert rows() == ROWS and set(text.splitlines()) <= set(bank.path_of("01_one").read_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("then", "renewed"), [({"a": 1}, 2), ({"a": 1, "b": 2}, 2), ({"a": 9}, 0), ({"a": 1, "c": 3}, 0)]
+)
+def test_rows_follow_data_that_only_came_to_the_list(course, tmp_path, monkeypatch, then, renewed):
+    """Of two arms one reads the data folder. The list holds files a and b now."""
+    for folder, listing in (("now", {"a": 1, "b": 2}), ("then", then)):
+        (tmp_path / folder / "data").mkdir(parents=True)
+        (tmp_path / folder / "data" / "checksums.json").write_text(json.dumps(listing))
+    monkeypatch.setattr(experiments, "ROOT", tmp_path / "now")
+
+    def keys(path, updates=0):
+        old = os.environ.get("TDNN_DATA") == str(tmp_path / "then" / "data")
+        return {"c": {"reads": ["k" if old else "new", ""], "alone": ["k", ""]}}
+
+    monkeypatch.setattr(experiments, "keys", keys)
+    bank.add("01_one", [row(seed, arm=arm) for arm in ("reads", "alone") for seed in (0, 1)])
+    if renewed:
+        assert experiments.renew_rows(tmp_path / "01_one.ipynb", tmp_path / "then") == (2, [])
+        assert [one["key"] for one in bank.read("01_one")] == ["k", "k", "new", "new"]
+    else:  # the older tree is asked, and there is none
+        with pytest.raises(ValueError, match="the older tree cannot run its experiments"):
+            experiments.renew_rows(tmp_path / "01_one.ipynb", tmp_path / "then")
+    assert "TDNN_DATA" not in os.environ

@@ -83,7 +83,7 @@ def page(folder: Path = NOTEBOOKS) -> str:
     template = jinja2.Environment(trim_blocks=True).from_string(text)
     again = [claim | claim["reread"] for claim in known.values() if "reread" in claim]
     second = [claim | {"now": records.get(claim["id"], {}).get("verdict", "open")} for claim in known.values()
-              if "first" in claim]  # fmt: skip
+              if claim.get("edition") == 2]  # fmt: skip
     adjusted = adjusted_p(records)
     weak = [name for name, p in adjusted.items() if p >= 0.05]
     return template.render(

@@ -105,15 +105,16 @@ def make(paths: list[Path], minutes: float) -> int:
     return failed
 
 
-def draw(seed: int, rows: int) -> list[tuple[Path, dict]]:
+def draw(seed: int, rows: int, *, begin: bool = False) -> list[tuple[Path, dict]]:
     """So many (notebook, row) of the bank, the same on every machine: comparisons are drawn first and then a row of
-    each, in turn, so that a large comparison doesn't crowd out the others."""
+    each, in turn, so that a large comparison doesn't crowd out the others. ``begin``: of those that hold first losses
+    (an arm that trains several networks keeps none)."""
     from tdnn_helpers.evidence import bank, portable
 
     pool: dict[tuple[Path, str], list[dict]] = {}
     for path in paths_of():
         for row in bank.read(path.stem):
-            if row["budget"] == portable.size():
+            if row["budget"] == portable.size() and (row["losses"] or not begin):
                 pool.setdefault((path, row["comparison"]), []).append(row)
     chance, drawn = random.Random(seed), []
     while pool and len(drawn) < rows:
@@ -130,7 +131,7 @@ def audit(seed: int, rows: int, *, begin: bool = False) -> int:
     from tdnn_helpers.evidence import making
 
     making.audited.clear()
-    drawn = draw(seed, rows)
+    drawn = draw(seed, rows, begin=begin)
     checks = [row["check"] for _, row in drawn]
     with told(" ".join(["begin" if begin else "audit", *checks])):
         for path in sorted({path for path, _ in drawn}):

@@ -203,7 +203,7 @@ def test_rows_are_drawn_from_comparison_to_comparison(course):
 
 def test_the_first_updates_of_rows_are_run_again(trees, capsys):
     assert main(["audit", "--seed", "3", "--rows", "6", "--begin"]) == 0
-    assert capsys.readouterr().out.count("the same to the last digit") == 6
+    assert capsys.readouterr().out.count("the same to the last digit") == 4  # the arm "sure" has no losses
     made = bank.read("01_one")
     bank.replace(
         "01_one", [row | {"losses": [row["losses"][0] + 0.25, *row["losses"][1:]]} for row in made if row["losses"]]

@@ -24,12 +24,11 @@ def test_no_row_is_missing_or_left_over(lesson):
 
 @pytest.mark.skipif(not LESSONS, reason="no rows yet")
 def test_rows_that_the_commit_draws_come_out_again():
-    """The first ten updates of five rows, or all of a run that trains otherwise. Elsewhere than where they were made,
-    the last bits differ."""
+    """The first ten updates of five rows. Elsewhere than where they were made, the last bits differ."""
     found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     seed = int(found.stdout.strip() or "0", 16) if found.returncode == 0 else 0
     assert experiments.audit(seed, 5, begin=True) == 0
-    for _, row in experiments.draw(seed, 5):
+    for _, row in experiments.draw(seed, 5, begin=True):
         audited = making.audited[row["check"]]
         assert audited["losses"] < 0.02, (row["comparison"], row["arm"], row["seed"], audited["said"])
         assert not audited["difference"] > max(0.01, 2 * audited["spread"]), (

@@ -99,7 +99,7 @@ def test_the_first_cell_brings_the_release_or_what_there_is(github, tmp_path, mo
     monkeypatch.setattr(sys, "path", list(sys.path))
     cell = setup_cell().replace(f"--branch {ref()}", f"--branch {wanted}")
     cell = cell.replace("/content/course", f"{tmp_path}/course")
-    assert wanted in cell and len(cell.splitlines()) <= 9 and "pip" not in cell and repository() in cell
+    assert wanted in cell and len(cell.splitlines()) <= 10 and "pip" not in cell and repository() in cell
     if got:
         exec(cell, {})
         assert (tmp_path / "course" / "text").read_text() == got and sys.path[0] == f"{tmp_path}/course"

@@ -89,7 +89,7 @@ def page(folder: Path = NOTEBOOKS) -> str:
     return template.render(
         rows=rows, totals=totals, larger=larger, repairs=ledger()["repairs"], again=again, second=second,
         missing=ledger().get("missing", []), kinds=Counter(claim["change"] for claim in again), cell=_cell,
-        adjusted=adjusted, weak=weak, pictures=list(pictures(records, folder)),
+        adjusted=adjusted, weak=weak, pictures=list(drawn(records)),
     )  # fmt: skip
 
 
@@ -117,21 +117,28 @@ def _p_values(rule: dict, effects: list, kind: str) -> list[float]:
     return [effect.p(than) for effect, than in zip(effects, each_part(rule, "than"), strict=True)]
 
 
-def pictures(records: dict[str, dict], folder: Path = NOTEBOOKS) -> dict[str, bytes]:
-    """lesson → the forest of its measured claims, as PNG. The one that lies in ``folder`` is taken while it shows what
-    the records say."""
+def drawn(records: dict[str, dict]) -> dict[str, list[dict]]:
+    """lesson → its measured claims, for each lesson that has a forest."""
     lessons: dict[str, list[dict]] = {}
     for claim in ledger()["claims"]:
         if claim["kind"] == "experiment" and claim["id"] in records:
             lessons.setdefault(claim["lesson"], []).append(claim)
+    return {
+        lesson: rows
+        for lesson, rows in sorted(lessons.items())
+        if any(forests.lines_of(claim, records[claim["id"]]) for claim in rows)
+    }
+
+
+def pictures(records: dict[str, dict], folder: Path = NOTEBOOKS) -> dict[str, bytes]:
+    """lesson → the forest of its measured claims, as PNG. The one that lies in ``folder`` is taken while it shows what
+    the records say."""
     found = {}
-    for lesson, rows in sorted(lessons.items()):
+    for lesson, rows in drawn(records).items():
         path = folder / "verdicts" / f"{lesson}.png"
         old = path.read_bytes() if path.exists() else None
-        if old and forests.shown_by(old) == forests.digest(rows, records):
-            found[lesson] = old
-        elif png := forests.picture(rows, records):
-            found[lesson] = png
+        current = old and forests.shown_by(old) == forests.digest(rows, records)
+        found[lesson] = old if current else forests.picture(rows, records)
     return found
 
 

@@ -14,6 +14,7 @@ from tdnn_helpers.evidence.claims import effects_of
 from tdnn_helpers.evidence.effects import Effect
 from tdnn_helpers.evidence.rules import each_part
 from tdnn_helpers.evidence.verdict import SYMBOLS
+from tdnn_helpers.figures.forests import SHADE
 from tdnn_helpers.session import set_figure_style
 
 from .lesson import kind_of
@@ -53,15 +54,13 @@ def digest(claims: list[Mapping], records: Mapping[str, Mapping]) -> str:
     return hashlib.sha256(json.dumps([shown, lines]).encode()).hexdigest()[:16]
 
 
-def draw(claims: list[Mapping], records: Mapping[str, Mapping]) -> Figure | None:
-    """The forest of a lesson's measured claims, or None if none of them has a smallest effect of interest."""
+def draw(claims: list[Mapping], records: Mapping[str, Mapping]) -> Figure:
+    """The forest of a lesson's measured claims, of which one at least has lines."""
     rows = [(claim, *line) for claim in claims for line in lines_of(claim, records[claim["id"]])]
-    if not rows:
-        return None
     with matplotlib.rc_context():
         set_figure_style()
         figure, axis = plt.subplots(figsize=(7.6, 0.9 + 0.2 * len(rows)), layout="constrained")
-        axis.axvspan(-1, 1, color="#949494", alpha=0.18, linewidth=0)
+        axis.axvspan(-1, 1, **SHADE)
         axis.axvline(0, color="#555555", linewidth=1)
         for place, (claim, _, effect) in enumerate(rows):
             colour, marker = LOOKS[kind_of(records[claim["id"]]["verdict"])]
@@ -81,11 +80,9 @@ def draw(claims: list[Mapping], records: Mapping[str, Mapping]) -> Figure | None
     return figure
 
 
-def picture(claims: list[Mapping], records: Mapping[str, Mapping]) -> bytes | None:
-    """The forest as PNG, with the digest of what it shows in it; None where there is nothing to draw."""
+def picture(claims: list[Mapping], records: Mapping[str, Mapping]) -> bytes:
+    """The forest as PNG, with the digest of what it shows in it."""
     figure = draw(claims, records)
-    if figure is None:
-        return None
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100, metadata={NOTE: digest(claims, records), "Software": None})
     plt.close(figure)

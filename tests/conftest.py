@@ -8,7 +8,9 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
+from tdnn_helpers import session
 from tdnn_helpers.data.sets import load
+from tdnn_helpers.evidence import banked, making
 from tdnn_helpers.models.backbone import pretrained
 from tdnn_helpers.models.networks import small_cnn
 from tdnn_helpers.train.loop import fit
@@ -33,6 +35,15 @@ def clean_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("TDNN_DEVICE", "cpu")
     with torch.random.fork_rng(devices=[]):
         yield
+
+
+@pytest.fixture
+def empty_bank(monkeypatch, tmp_path):
+    """Lesson 01_checklist runs, with an empty bank; no run has been repeated yet in this process."""
+    monkeypatch.setenv("TDNN_BANK", str(tmp_path / "bank"))
+    monkeypatch.setattr(session, "_lesson", "01_checklist")
+    for kept in (banked._twins, making.audited):
+        kept.clear()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tdnn_helpers.evidence.comparison import ArmsFailed, compare
 from tdnn_helpers.models.networks import mlp
 from tdnn_helpers.train.loop import fit, sgd
 
-LESSON = "01_checklist"
+LESSON = "01_checklist"  # of the empty bank
 CELL = """
 def trained(rate, steps=12):
     def arm(seed):
@@ -33,13 +33,7 @@ def trained(rate, steps=12):
 """
 
 
-@pytest.fixture(autouse=True)
-def lesson(monkeypatch, tmp_path):
-    """A running lesson with an empty bank; no run has been repeated yet in this process."""
-    monkeypatch.setenv("TDNN_BANK", str(tmp_path / "bank"))
-    monkeypatch.setattr(session, "_lesson", LESSON)
-    for kept in (banked._twins, making.audited):
-        kept.clear()
+pytestmark = pytest.mark.usefixtures("empty_bank")
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from tdnn_helpers import session
-from tdnn_helpers.evidence import banked, making
 from tdnn_helpers.evidence.bank import packed, read, unpacked
 from tdnn_helpers.evidence.budgets import at_budget, each_budget, over_budgets
 from tdnn_helpers.evidence.comparison import compare
@@ -13,15 +11,10 @@ from tdnn_helpers.evidence.effects import difference
 from tdnn_helpers.evidence.two_way import crossed, over_images
 from tdnn_helpers.train.run import History
 
-LESSON = "01_checklist"
+LESSON = "01_checklist"  # of the empty bank
 
 
-@pytest.fixture(autouse=True)
-def lesson(monkeypatch, tmp_path):
-    monkeypatch.setenv("TDNN_BANK", str(tmp_path / "bank"))
-    monkeypatch.setattr(session, "_lesson", LESSON)
-    for kept in (banked._twins, making.audited):
-        kept.clear()
+pytestmark = pytest.mark.usefixtures("empty_bank")
 
 
 def answering(strength, budget):
